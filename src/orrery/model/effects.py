@@ -1,0 +1,126 @@
+"""What a language may ask for. A language is a generator: it yields these and is sent answers.
+
+``query/run`` answers them; nothing here touches storage. Times are nanoseconds since 1970 UTC.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from orrery.model.selector import Selector
+
+Labels = tuple[tuple[str, str], ...]
+"""Label pairs sorted by name; for PromQL ``__name__`` is one of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A kernel to run over each series while its pages are read.
+
+    For each step at ``start_ns + i * step_ns`` the kernel sees the samples in
+    ``(step - offset - range, step - offset]``. ``function`` names a kernel of ``kernels.window``.
+    """
+
+    function: str
+    start_ns: int
+    step_ns: int
+    step_count: int
+    range_ns: int
+    offset_ns: int = 0
+    parameters: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Samples (or one value a step, where ``window`` is given) of the selected series.
+
+    Answered with :class:`SampleFrames` or :class:`StepFrames`, a bounded batch of series;
+    :class:`More` asks for the next batch. ``resolutions_ns`` are those the language accepts:
+    0 is raw.
+    """
+
+    selector: "Selector"
+    start_ns: int
+    end_ns: int
+    window: Window | None = None
+    resolutions_ns: tuple[int, ...] = (0,)
+
+
+@dataclass(frozen=True, slots=True)
+class More:
+    """The next batch of a fetch; yielded only while ``answer.more`` is not None."""
+
+    cursor: object
+
+
+@dataclass(frozen=True, slots=True)
+class StepFrames:
+    """One value a step: ``values`` and ``present`` have shape (series, steps)."""
+
+    labels: tuple[Labels, ...]
+    values: "NDArray[np.float64]"
+    present: "NDArray[np.bool_]"
+    more: object | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SampleFrames:
+    """Raw samples: series ``i`` owns ``times_ns[offsets[i]:offsets[i+1]]`` and the same of
+    ``values`` (float64; kinds are converted as docs/reading-mixed-kinds says)."""
+
+    labels: tuple[Labels, ...]
+    offsets: "NDArray[np.int64]"
+    times_ns: "NDArray[np.int64]"
+    values: "NDArray[np.float64]"
+    more: object | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Find:
+    """The label sets of the series selected by any of ``selectors``; answered with a tuple of
+    :data:`Labels`."""
+
+    selectors: tuple["Selector", ...]
+    start_ns: int
+    end_ns: int
+    series_max: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """Values of ``label``, or the names of labels where it is None; answered with a sorted tuple
+    of str."""
+
+    label: str | None
+    selectors: tuple["Selector", ...]
+    start_ns: int
+    end_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Samples a language stores (WarpScript's UPDATE); answered with the acknowledgement."""
+
+    batch: object
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    selector: "Selector"
+    start_ns: int
+    end_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """A part of the result that may leave at once; answered with None."""
+
+    frames: StepFrames | SampleFrames
+
+
+Effect = Fetch | More | Find | Values | Write | Delete | Emit
