@@ -85,3 +85,16 @@ impl Batch {
         }
     }
 }
+
+#[cfg(feature = "python")]
+pub(crate) mod python {
+    use pyo3::prelude::*;
+
+    /// A batch on its way from a decoder to the series table; opaque to Python but for its counts.
+    #[pyclass(name = "Batch", frozen)]
+    pub struct PyBatch(pub super::Batch);
+
+    pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add_class::<PyBatch>()
+    }
+}

@@ -1,12 +1,28 @@
 //! The compiled core of Orrery: registration only; each idea has a file of its own.
 
+pub mod aggregate;
+pub mod answer;
 pub mod batch;
+pub mod block;
+pub mod compaction;
+pub mod decompress;
 pub mod error;
+pub mod head;
+pub mod index;
+pub mod line_protocol;
+pub mod merge;
+pub mod meter;
+pub mod pages;
+pub mod record;
+pub mod remote_write;
 pub mod sample;
 pub mod selector;
 pub mod series;
+pub mod series_table;
+pub mod snapshot;
 pub mod source;
 pub mod varint;
+pub mod window;
 
 #[cfg(feature = "python")]
 mod python {
@@ -14,7 +30,26 @@ mod python {
 
     #[pymodule]
     fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        let _ = module;
+        crate::aggregate::python::register(module)?;
+        crate::answer::python::register(module)?;
+        crate::batch::python::register(module)?;
+        crate::block::python::register(module)?;
+        crate::compaction::python::register(module)?;
+        crate::decompress::python::register(module)?;
+        crate::head::python::register(module)?;
+        crate::index::python::register(module)?;
+        crate::line_protocol::python::register(module)?;
+        crate::merge::python::register(module)?;
+        crate::meter::python::register(module)?;
+        crate::pages::python::register(module)?;
+        crate::record::python::register(module)?;
+        crate::remote_write::python::register(module)?;
+        crate::selector::python::register(module)?;
+        crate::series::python::register(module)?;
+        crate::series_table::python::register(module)?;
+        crate::snapshot::python::register(module)?;
+        crate::source::python::register(module)?;
+        crate::window::python::register(module)?;
         Ok(())
     }
 }

@@ -138,6 +138,15 @@ fn text<'a>(bytes: &'a [u8], at: &mut usize) -> Result<&'a str> {
         .map_err(|_| CoreError::Corrupt("cannot read a series: text is not UTF-8".into()))
 }
 
+#[cfg(feature = "python")]
+pub(crate) mod python {
+    use pyo3::prelude::*;
+
+    pub fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -29,6 +29,12 @@ pub trait Source: Send + Sync {
     /// Deletes at offsets up to this one are already out of this source.
     fn deletes_through(&self) -> u64;
 
+    /// Tenants with samples here, in byte order.
+    fn tenants(&self) -> Vec<String>;
+
+    /// Bounds of all samples here; None where there are none.
+    fn time_range(&self) -> Option<TimeRange>;
+
     /// Series of `tenant` that match every matcher and may have samples in `range`.
     fn select(&self, tenant: &str, matchers: &[Matcher], range: TimeRange)
     -> Result<RoaringBitmap>;
@@ -53,4 +59,34 @@ pub trait Source: Send + Sync {
         range: TimeRange,
         out: &mut Vec<String>,
     ) -> Result<()>;
+}
+
+#[cfg(feature = "python")]
+pub(crate) mod python {
+    use super::Source;
+    use pyo3::prelude::*;
+    use std::sync::Arc;
+
+    /// A source on its way from head or block to a snapshot or a compaction; opaque to Python.
+    #[pyclass(name = "Source", frozen)]
+    pub struct PySource(pub Arc<dyn Source>);
+
+    #[pymethods]
+    impl PySource {
+        #[getter]
+        fn order(&self) -> u64 {
+            self.0.order()
+        }
+
+        #[getter]
+        fn time_range(&self) -> Option<(i64, i64)> {
+            self.0
+                .time_range()
+                .map(|range| (range.min_ns, range.max_ns))
+        }
+    }
+
+    pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add_class::<PySource>()
+    }
 }

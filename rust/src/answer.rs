@@ -1,0 +1,10 @@
+//! Query answers as bytes: PromQL JSON.
+
+#[cfg(feature = "python")]
+pub(crate) mod python {
+    use pyo3::prelude::*;
+
+    pub fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+        Ok(())
+    }
+}

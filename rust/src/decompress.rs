@@ -1,0 +1,10 @@
+//! Bounded decompression of request bodies: gzip, deflate, snappy, zstd.
+
+#[cfg(feature = "python")]
+pub(crate) mod python {
+    use pyo3::prelude::*;
+
+    pub fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+        Ok(())
+    }
+}

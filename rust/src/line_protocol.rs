@@ -1,0 +1,10 @@
+//! InfluxDB line protocol: a body to a batch.
+
+#[cfg(feature = "python")]
+pub(crate) mod python {
+    use pyo3::prelude::*;
+
+    pub fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,63 @@
+"""What a wire's handler is given and gives back: values, no sockets.
+
+``server`` reads the request within its limits, finds the route and calls the handler; an
+``OrreryError`` the handler raises is rendered by the route's own ``render_error``.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl
+
+from orrery.errors import OrreryError
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request, its body read whole and decompressed.
+
+    ``headers`` has lower-case names; ``parameters`` are those of the route's path template;
+    ``on_disconnect`` registers what to call once, should the client leave before the answer.
+    """
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes
+    peer: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    on_disconnect: Callable[[Callable[[], None]], None] = lambda _callback: None
+
+    def arguments(self) -> list[tuple[str, str]]:
+        """Query and, for a form body, form arguments, in order, repeats kept."""
+        pairs = parse_qsl(self.query, keep_blank_values=True)
+        kind = self.headers.get("content-type", "")
+        if kind.startswith("application/x-www-form-urlencoded"):
+            pairs += parse_qsl(self.body.decode("utf-8", "replace"), keep_blank_values=True)
+        return pairs
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    status: int
+    body: bytes | AsyncIterator[bytes] = b""
+    headers: tuple[tuple[str, str], ...] = ()
+    content_type: str = "application/json"
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+RenderError = Callable[[OrreryError], Response]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """``path`` may hold ``{name}`` parts; the first route that fits serves the request.
+
+    ``compressed_whole`` leaves the body as sent: the handler takes off the encoding itself.
+    """
+
+    methods: frozenset[str]
+    path: str
+    handler: Handler
+    render_error: RenderError
+    compressed_whole: bool = False
