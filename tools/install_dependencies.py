@@ -12,11 +12,8 @@ from pathlib import Path
 def requirements() -> list[str]:
     with (Path(__file__).parent.parent / "pyproject.toml").open("rb") as file:
         project = tomllib.load(file)
-    own_name = project["project"]["name"]
     extras = project["project"]["optional-dependencies"]
-    development = [
-        line for line in project["dependency-groups"]["dev"] if not line.startswith(own_name)
-    ]
+    development = project["dependency-groups"]["development"]
     optional = [line for lines in extras.values() for line in lines]
     return sorted({*project["project"]["dependencies"], *optional, *development})
 
