@@ -1,0 +1,114 @@
+"""Unpack the original products beside Orrery, from Debian packages, for tests/compat and bench.
+
+Called by `make peers`. Nothing is installed into the system: packages are fetched by apt from the
+machine's own Debian mirror and unpacked below ``build/peers/<suite>``. Versions of the unstable
+suite are pinned; where the mirror no longer has a pinned one, the candidate is taken and said.
+"""
+
+import argparse
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent / "build" / "peers"
+SOURCE_FILES = (Path("/etc/apt/sources.list.d/debian.sources"), Path("/etc/apt/sources.list"))
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    suite: str
+    package: str
+    version: str | None = None
+
+
+PEERS = (
+    Peer("bookworm", "prometheus"),
+    Peer("bookworm", "prometheus-node-exporter"),
+    Peer("bookworm", "influxdb"),
+    Peer("bookworm", "influxdb-client"),
+    Peer("bookworm", "victoria-metrics"),
+    Peer("sid", "prometheus", "3.5.3+ds1-6"),
+    Peer("sid", "victoria-metrics", "1.145.0+ds1-2"),
+)
+
+
+def mirror() -> str:
+    """The mirror this machine's apt uses for Debian itself."""
+    for path in SOURCE_FILES:
+        if path.exists():
+            text = path.read_text()
+            found = re.search(r"(?:URIs:|^deb(?: \[.*\])?)\s*(https?://\S*debian/?)\s", text, re.M)
+            if found:
+                return found.group(1)
+    sys.exit("cannot find the Debian mirror: no entry in " + " or ".join(map(str, SOURCE_FILES)))
+
+
+def apt_options(suite: str) -> list[str]:
+    state = ROOT / suite / "apt"
+    for folder in ("lists/partial", "cache/archives/partial"):
+        (state / folder).mkdir(parents=True, exist_ok=True)
+    sources = state / "sources.list"
+    keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
+    sources.write_text(f"deb [signed-by={keyring}] {mirror()} {suite} main\n")
+    settings = {
+        "Dir::Etc::sourcelist": sources,
+        "Dir::Etc::sourceparts": "-",
+        "Dir::State::lists": state / "lists",
+        "Dir::Cache": state / "cache",
+        "APT::Sandbox::User": "root",
+    }
+    return [part for key, value in settings.items() for part in ("-o", f"{key}={value}")]
+
+
+def candidate(options: list[str], package: str) -> str:
+    policy = subprocess.run(
+        ["apt-cache", *options, "policy", package], capture_output=True, text=True, check=True
+    )
+    found = re.search(r"Candidate: (\S+)", policy.stdout)
+    return found.group(1) if found else ""
+
+
+def unpack(peer: Peer, options: list[str]) -> None:
+    target = ROOT / peer.suite
+    offered = candidate(options, peer.package)
+    if peer.version and offered != peer.version:
+        print(f"  {peer.package}: pinned {peer.version}, the mirror offers {offered}")
+    stamp = target / "unpacked" / f"{peer.package}_{offered}"
+    if stamp.exists():
+        return
+    folder = target / "packages"
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run(
+        ["apt-get", "-qq", *options, "download", f"{peer.package}={offered}"],
+        cwd=folder,
+        check=True,
+    )
+    for archive in folder.glob(f"{peer.package}_*.deb"):
+        subprocess.run(["dpkg-deb", "-x", str(archive), str(target)], check=True)
+        archive.unlink()
+    stamp.parent.mkdir(exist_ok=True)
+    stamp.touch()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.parse_args()
+    failures = 0
+    for suite in dict.fromkeys(peer.suite for peer in PEERS):
+        options = apt_options(suite)
+        print(f"{suite}: reading package lists", flush=True)
+        subprocess.run(["apt-get", "-qq", *options, "update"], check=False)
+        for peer in (peer for peer in PEERS if peer.suite == suite):
+            print(f"{suite}: {peer.package}", flush=True)
+            try:
+                unpack(peer, options)
+            except (subprocess.CalledProcessError, OSError) as error:
+                failures += 1
+                print(f"  cannot unpack {peer.package}: {error}")
+    print(f"peers are in {ROOT}" + (f"; {failures} could not be had" if failures else ""))
+
+
+if __name__ == "__main__":
+    main()
