@@ -1,0 +1,174 @@
+"""One table: Orrery beside its peers, same data, same questions, same run (`make bench`).
+
+Ingest cost is the server's process CPU from the first body until it rests after flush and merge,
+divided by the samples it accepted. Bodies are made beforehand; the sender is this process and its
+CPU is not counted. Query cost is the server's CPU per question; every question is asked with
+different hosts several times, the first time apart (cold).
+"""
+
+import argparse
+import itertools
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import peers
+import tsbs
+
+MILLION = 1_000_000
+
+
+@dataclass(slots=True)
+class Figures:
+    product: str
+    protocol: str
+    ingest_cpu_seconds_per_million: float = 0.0
+    samples_per_second: float = 0.0
+    disk_bytes_per_sample: float = 0.0
+    memory_mebibytes: float = 0.0
+    refusals: int = 0
+    questions: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    """Name to (CPU ms, p50 ms, p99 ms)."""
+
+
+def send(instance: peers.Running, path: str, bodies: list[bytes], protocol: str) -> int:
+    """Sends every body; returns how many were not answered 2xx."""
+    headers = {}
+    if protocol == "remote write":
+        headers = {
+            "Content-Encoding": "snappy",
+            "Content-Type": "application/x-protobuf",
+            "X-Prometheus-Remote-Write-Version": "0.1.0",
+        }
+    refused = 0
+    for body in bodies:
+        status, answer = instance.request("POST", path, body, headers)
+        if status >= 300:
+            refused += 1
+            if refused == 1:
+                print(f"  refused with {status}: {answer[:200]!r}", file=sys.stderr)
+    return refused
+
+
+def measure(
+    product: peers.Product,
+    protocol: str,
+    path: str,
+    workload: tsbs.Workload,
+    options: argparse.Namespace,
+) -> Figures:
+    figures = Figures(product.name, protocol)
+    make = tsbs.line_bodies if protocol == "line protocol" else tsbs.remote_write_bodies
+    with peers.running(product, options.folder) as instance:
+        started = time.monotonic()
+        cpu_before = instance.cpu_seconds()
+        sent_seconds = 0.0
+        bodies = make(workload)
+        while chunk := list(itertools.islice(bodies, 500)):
+            begun = time.monotonic()
+            figures.refusals += send(instance, path, chunk, protocol)
+            sent_seconds += time.monotonic() - begun
+        instance.settle()
+        cpu = instance.cpu_seconds() - cpu_before
+        figures.ingest_cpu_seconds_per_million = cpu / workload.sample_count * MILLION
+        figures.samples_per_second = workload.sample_count / max(sent_seconds, 1e-9)
+        figures.disk_bytes_per_sample = instance.disk_bytes() / workload.sample_count
+        figures.memory_mebibytes = instance.memory_bytes() / 2**20
+        if options.questions:
+            figures.questions = ask_all(instance, workload, options.repeats)
+        print(
+            f"  {product.name}, {protocol}: done in {time.monotonic() - started:.0f} s",
+            file=sys.stderr,
+            flush=True,
+        )
+    return figures
+
+
+def ask_all(
+    instance: peers.Running, workload: tsbs.Workload, repeats: int
+) -> dict[str, tuple[float, float, float]]:
+    results = {}
+    names = [question.name for question in tsbs.questions(0)]
+    for position, name in enumerate(names):
+        cpu_before = instance.cpu_seconds()
+        wall_ms = []
+        for repeat in range(repeats):
+            question = tsbs.questions(repeat * 37 % workload.host_count)[position]
+            begun = time.monotonic()
+            try:
+                ask(instance, workload, question)
+            except (LookupError, ValueError) as error:
+                print(f"  {name}: {error}", file=sys.stderr)
+                break
+            wall_ms.append((time.monotonic() - begun) * 1000)
+        else:
+            cpu_ms = (instance.cpu_seconds() - cpu_before) / repeats * 1000
+            ordered = sorted(wall_ms)
+            p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
+            results[name] = (cpu_ms, statistics.median(wall_ms), p99)
+    return results
+
+
+def ask(instance: peers.Running, workload: tsbs.Workload, question: tsbs.Question) -> None:
+    hours = min(question.hours, workload.hours)
+    end = workload.end_seconds - 10
+    start = end - hours * 3600
+    if instance.product.promql:
+        instance.ask(question.promql, start, end, question.step_seconds)
+    elif question.influxql:
+        instance.ask_influxql(question.influxql, start if hours else end - 300, end)
+
+
+def table(rows: list[Figures]) -> str:
+    lines = [
+        "| | protocol | CPU s / M values | sent at, k/s | bytes/sample | memory, MiB | refusals |",
+        "|---|---|--:|--:|--:|--:|--:|",
+    ]
+    lines += [
+        f"| {row.product} | {row.protocol} | {row.ingest_cpu_seconds_per_million:.3f} "
+        f"| {row.samples_per_second / 1000:.0f} | {row.disk_bytes_per_sample:.3f} "
+        f"| {row.memory_mebibytes:.0f} | {row.refusals} |"
+        for row in rows
+    ]
+    asked = [row for row in rows if row.questions]
+    if asked:
+        lines += ["", "Questions: server CPU ms (p50 / p99 ms)", ""]
+        lines.append("| | " + " | ".join(row.product for row in asked) + " |")
+        lines.append("|---|" + "--:|" * len(asked))
+        for question in tsbs.questions(0):
+            cells = [row.questions.get(question.name) for row in asked]
+            shown = [f"{c[0]:.1f} ({c[1]:.1f} / {c[2]:.1f})" if c else "-" for c in cells]
+            lines.append(f"| {question.name} | " + " | ".join(shown) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--hosts", type=int, default=1000)
+    parser.add_argument("--hours", type=float, default=1.0, help="hours of data")
+    parser.add_argument("--repeats", type=int, default=20, help="times each question is asked")
+    parser.add_argument("--only", default="", help="products whose name holds this")
+    parser.add_argument("--no-questions", dest="questions", action="store_false")
+    options = parser.parse_args()
+    workload = tsbs.Workload(options.hosts, options.hours)
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="orrery-bench-") as folder:
+        options.folder = Path(folder)
+        for product in peers.products():
+            if options.only.lower() not in product.name.lower():
+                continue
+            for protocol, path in (
+                ("remote write", product.remote_write),
+                ("line protocol", product.line_protocol),
+            ):
+                if path:
+                    rows.append(measure(product, protocol, path, workload, options))
+    print(f"{workload.host_count} hosts x 10 metrics x {workload.hours} h, every 10 s")
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
