@@ -4,43 +4,71 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
-RUST_SOURCES := $(shell find rust -name '*.rs' -not -path '*/target/*') rust/Cargo.toml rust/Cargo.lock
 PROFILE ?= release
+RUST_SOURCES := $(shell find rust/src -name '*.rs') rust/Cargo.toml rust/Cargo.lock
+DATA_DIR ?= ./data
+HTTP ?= 127.0.0.1:9201
+SOAK_SECONDS ?= 3600
 
-.PHONY: help setup build test lint format clean
+.PHONY: help tools setup build run test lint format compat soak peers bench wheel wheel-check clean
 
 help: ## list these commands
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
-$(STAMPS)/environment: pyproject.toml
-	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+tools:
+	@bash tools/check_tools.sh $(PYTHON)
+
+$(STAMPS)/environment: pyproject.toml | tools
+	@test -d $(VENV) || { echo "[1/3] making $(VENV)"; $(PYTHON) -m venv $(VENV); }
 	@mkdir -p $(STAMPS)
-	$(BIN)/pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python tools/install_dependencies.py
+	@echo "[2/3] installing Python dependencies"
+	@$(BIN)/python tools/install_dependencies.py
 	@touch $@
 
 $(STAMPS)/core: $(STAMPS)/environment $(RUST_SOURCES)
-	cd $(CURDIR) && VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --quiet --profile $(PROFILE)
+	@echo "[3/3] building the core ($(PROFILE); a few minutes the first time)"
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --quiet --profile $(PROFILE)
 	@touch $@
 
 setup: $(STAMPS)/core ## make .venv, install what is needed, build the core
 
-build: $(STAMPS)/core ## rebuild the core after a change to rust/
+build: setup ## rebuild the core after a change to rust/
 
-test: setup ## run the tests
-	$(BIN)/pytest
+run: setup ## start Orrery on loopback, data under ./data, this host's metrics flowing in
+	@$(BIN)/orrery serve --data-dir $(DATA_DIR) --http $(HTTP) --host-metrics
+
+test: setup ## run the tests (but for the compatibility and the long ones)
+	$(BIN)/pytest -m "not compat and not soak"
 	cd rust && cargo test --quiet
 
-lint: setup ## formatting, lint, types, imports
-	$(BIN)/ruff format --check src tests bench
-	$(BIN)/ruff check src tests bench
+lint: setup ## formatting, lint, types
+	$(BIN)/ruff format --check src tests bench tools
+	$(BIN)/ruff check src tests bench tools
 	$(BIN)/mypy
 	cd rust && cargo fmt --check && cargo clippy --quiet --all-targets --features python -- -D warnings
 
 format: setup ## reformat everything
-	$(BIN)/ruff format src tests bench
-	$(BIN)/ruff check --fix --quiet src tests bench || true
+	$(BIN)/ruff format src tests bench tools
+	$(BIN)/ruff check --fix --quiet src tests bench tools || true
 	cd rust && cargo fmt
 
+peers: ## unpack the original products from Debian packages, under build/peers
+	@$(PYTHON) tools/install_peers.py
+
+compat: setup peers ## run the tests that put Orrery beside the original products
+	$(BIN)/pytest -m compat
+
+soak: setup ## run the long suites: crashes, fuzzing (SOAK_SECONDS each)
+	ORRERY_SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -m soak
+
+bench: setup peers ## one table: Orrery beside its peers (HOURS of data)
+	$(BIN)/python bench/compare.py --hours $(or $(HOURS),1)
+
+wheel: setup ## build the wheel that is published, into dist/
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin build --quiet --profile dist --out dist
+
+wheel-check: wheel ## install the wheel into a fresh environment and start it
+	@bash tools/check_wheel.sh $(PYTHON)
+
 clean: ## remove what was built
-	rm -rf $(VENV) rust/target dist
+	rm -rf $(VENV) rust/target dist build

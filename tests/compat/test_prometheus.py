@@ -83,9 +83,10 @@ def differing(prometheus: Server, orrery: Server, at: float) -> list[str]:
             ours = orrery.api(path, **arguments)
             if theirs["status"] != ours["status"]:
                 different.append(f"{path} {query}: {theirs.get('error')} / {ours.get('error')}")
-            elif theirs["status"] == "success":
-                if not same(canonical(theirs["data"]), canonical(ours["data"])):
-                    different.append(f"{path} {query}: {theirs['data']} / {ours['data']}"[:600])
+            elif theirs["status"] == "success" and not same(
+                canonical(theirs["data"]), canonical(ours["data"])
+            ):
+                different.append(f"{path} {query}: {theirs['data']} / {ours['data']}"[:600])
     return different
 
 
