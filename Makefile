@@ -7,7 +7,7 @@ STAMPS := $(VENV)/.stamps
 PROFILE ?= release
 RUST_SOURCES := $(shell find rust/src -name '*.rs') rust/Cargo.toml rust/Cargo.lock
 DATA_DIR ?= ./data
-HTTP ?= 127.0.0.1:9201
+HTTP ?= 127.0.0.1:7070
 SOAK_SECONDS ?= 3600
 
 .PHONY: help tools setup build run test lint format compat soak peers bench wheel wheel-check clean
@@ -35,7 +35,7 @@ setup: $(STAMPS)/core ## make .venv, install what is needed, build the core
 build: setup ## rebuild the core after a change to rust/
 
 run: setup ## start Orrery on loopback, data under ./data, this host's metrics flowing in
-	@$(BIN)/orrery serve --data-dir $(DATA_DIR) --http $(HTTP) --host-metrics
+	@$(BIN)/orrery serve --data-dir $(DATA_DIR) --http $(HTTP) --host-metrics-seconds 5
 
 test: setup ## run the tests (but for the compatibility and the long ones)
 	$(BIN)/pytest -m "not compat and not soak"
@@ -59,7 +59,7 @@ compat: setup peers ## run the tests that put Orrery beside the original product
 	$(BIN)/pytest -m compat
 
 soak: setup ## run the long suites: crashes, fuzzing (SOAK_SECONDS each)
-	ORRERY_SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -m soak
+	SOAK_SECONDS=$(SOAK_SECONDS) $(BIN)/pytest -m soak
 
 bench: setup peers ## one table: Orrery beside its peers (HOURS of data)
 	$(BIN)/python bench/compare.py --hours $(or $(HOURS),1)

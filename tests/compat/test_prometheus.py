@@ -1,6 +1,6 @@
 """A real Prometheus scrapes a real node exporter and remote-writes to Orrery; both then answer.
 
-The same questions are asked of both; the answers must be the same. ORRERY_COMPAT_SECONDS says for
+The same questions are asked of both; the answers must be the same. COMPAT_SECONDS says for
 how long to collect (default 40).
 """
 
@@ -22,7 +22,7 @@ QUERIES = [
     for line in (Path(__file__).parent / "queries.txt").read_text().splitlines()
     if line and not line.startswith("#")
 ]
-COLLECT_SECONDS = float(os.environ.get("ORRERY_COMPAT_SECONDS", "40"))
+COLLECT_SECONDS = float(os.environ.get("COMPAT_SECONDS", "40"))
 REMOTE_WRITE_2 = "protobuf_message: io.prometheus.write.v2.Request"
 
 
