@@ -13,6 +13,7 @@ pub mod line_protocol;
 pub mod merge;
 pub mod meter;
 pub mod pages;
+pub mod re2;
 pub mod record;
 pub mod remote_write;
 pub mod sample;
