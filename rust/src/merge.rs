@@ -21,7 +21,9 @@ pub fn merge_runs(mut runs: Vec<Run>, hidden: &[TimeRange]) -> Vec<Run> {
     let mut out = Vec::with_capacity(runs.len());
     for cluster in clusters(runs) {
         if cluster.len() == 1 {
-            cluster.into_iter().for_each(|run| join(&mut out, run));
+            for run in cluster {
+                join(&mut out, run);
+            }
         } else {
             settle(&cluster, &mut out);
         }
@@ -84,7 +86,7 @@ fn join(out: &mut Vec<Run>, run: Run) {
 
 /// Offsets into a heap have 32 bits.
 fn heap_fits(left: &Run, right: &Run) -> bool {
-    left.heap.len() + right.heap.len() <= u32::MAX as usize
+    u32::try_from(left.heap.len() + right.heap.len()).is_ok()
 }
 
 fn append(left: &mut Run, right: &Run) {

@@ -2,8 +2,8 @@
 
 use crate::error::Result;
 use crate::sample::Run;
-use crate::selector::Matcher;
-use crate::series::SeriesId;
+use crate::selector::{Matcher, matches_all};
+use crate::series::{SeriesId, SeriesView};
 use roaring::RoaringBitmap;
 
 /// Inclusive bounds in nanoseconds.
@@ -61,11 +61,60 @@ pub trait Source: Send + Sync {
     ) -> Result<()>;
 }
 
+/// What a log record asked to remove; inclusive bounds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Delete {
+    /// Of the log record: only samples of smaller offsets are hidden.
+    pub offset: u64,
+    pub tenant: String,
+    pub matchers: Vec<Matcher>,
+    pub range: TimeRange,
+}
+
+impl Delete {
+    /// A source whose deletes reach through this offset or beyond is clean of it already.
+    pub fn concerns(&self, source: &dyn Source, tenant: &str) -> bool {
+        self.tenant == tenant && source.deletes_through() < self.offset
+    }
+}
+
+/// Ranges of samples of one series that deletes hide in this source.
+pub fn hidden_ranges(
+    deletes: &[Delete],
+    source: &dyn Source,
+    tenant: &str,
+    series: &SeriesView<'_>,
+) -> Vec<TimeRange> {
+    deletes
+        .iter()
+        .filter(|delete| delete.concerns(source, tenant) && matches_all(&delete.matchers, series))
+        .map(|delete| delete.range)
+        .collect()
+}
+
 #[cfg(feature = "python")]
 pub(crate) mod python {
-    use super::Source;
+    use super::{Delete, Source, TimeRange};
+    use crate::error::Result;
+    use crate::selector::Matcher;
     use pyo3::prelude::*;
     use std::sync::Arc;
+
+    /// (offset, tenant, matchers, `min_ns`, `max_ns`), as a delete crosses from Python.
+    pub type DeleteRow = (u64, String, Vec<(String, String, String)>, i64, i64);
+
+    pub fn deletes_from_rows(rows: Vec<DeleteRow>) -> Result<Vec<Delete>> {
+        rows.into_iter()
+            .map(|(offset, tenant, matchers, min_ns, max_ns)| {
+                Ok(Delete {
+                    offset,
+                    tenant,
+                    matchers: Matcher::parse_all(&matchers)?,
+                    range: TimeRange { min_ns, max_ns },
+                })
+            })
+            .collect()
+    }
 
     /// A source on its way from head or block to a snapshot or a compaction; opaque to Python.
     #[pyclass(name = "Source", frozen)]
