@@ -12,6 +12,11 @@ Every function releases the interpreter lock while it works. Errors are those of
 
 # --- block.rs
 
+# --- checksum.rs
+
+def crc32c(data: bytes, *, seed: int = 0) -> int:
+    """CRC32C of ``data``; ``seed`` is that of the bytes before it."""
+
 # --- compaction.rs
 
 # --- decompress.rs
@@ -19,6 +24,19 @@ Every function releases the interpreter lock while it works. Errors are those of
 # --- head.rs
 
 # --- line_protocol.rs
+
+# --- log_frames.rs
+
+def encode_frames(records: list[bytes], *, offset: int, synced: int) -> bytes:
+    """Frames for ``records``, numbered from ``offset``; an empty record makes a seal."""
+
+def scan_frames(
+    data: bytes, *, position: int, offset: int
+) -> tuple[list[tuple[int, int]], int, int]:
+    """(payload spans of the good frames from ``position`` on, where they stop, next offset)."""
+
+def find_witness(data: bytes, *, position: int, offset: int) -> int | None:
+    """Where a good frame behind ``position`` says that the bytes there had been durable."""
 
 # --- merge.rs
 

@@ -1,0 +1,303 @@
+"""One partition of the local log: its segments, its queue, its writer thread.
+
+Called by ``log.local`` only.
+"""
+
+import os
+import threading
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orrery.durable import sync_directory, write_all
+from orrery.errors import Exhausted, Invalid, Unavailable
+from orrery.kernels.log_frames import FRAME_HEADER_BYTES, encode_frames
+from orrery.log.segment import (
+    HEADER_BYTES,
+    Cut,
+    create_segment,
+    damaged,
+    read_segment,
+    segments,
+)
+
+if TYPE_CHECKING:
+    from orrery.log.local import LogLimits
+
+# Between two marks `size_bytes` cannot tell more exactly where an offset stands.
+_MARK_BYTES = 16 * 1024
+
+
+@dataclass(slots=True)
+class _Entry:
+    record: bytes
+    durable: bool
+    future: "Future[int]"
+
+
+@dataclass(slots=True)
+class _Segment:
+    first_offset: int
+    path: Path
+    byte_count: int
+
+
+@dataclass(slots=True)
+class _Queue:
+    entries: deque[_Entry] = field(default_factory=deque)
+    byte_count: int = 0
+
+
+class PartitionLog:
+    """``_lock`` guards the queue and the numbers; only the writer touches the file itself."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        number: int,
+        limits: "LogLimits",
+        synchronise: Callable[[int], None],
+    ) -> None:
+        self._directory = directory
+        self._number = number
+        self._limits = limits
+        self._synchronise = synchronise
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._queue = _Queue()
+        self._failure: str | None = None
+        self._closing = False
+        self._marks: list[tuple[int, int]] = []
+        self._bytes_before = 0
+        self.cut: Cut | None = None
+        self._open_segments()
+        self._writer = threading.Thread(
+            target=self._write_groups, name=f"log-{number}", daemon=True
+        )
+        self._writer.start()
+
+    def append(self, record: bytes, *, durable: bool) -> "Future[int]":
+        future: Future[int] = Future()
+        # A queued record cannot be taken back: offsets behind it stand already.
+        future.set_running_or_notify_cancel()
+        size = len(record) + FRAME_HEADER_BYTES
+        with self._lock:
+            if self._failure is not None or self._closing:
+                raise self._refusal()
+            if self._queue.byte_count + size > self._limits.queue_bytes_max:
+                raise Exhausted(
+                    f"cannot append to partition {self._number}: {self._queue.byte_count} of "
+                    f"{self._limits.queue_bytes_max} bytes wait to be written"
+                )
+            self._queue.entries.append(_Entry(record, durable, future))
+            self._queue.byte_count += size
+            self._next_offset += 1
+            self._changed.notify_all()
+        return future
+
+    def read(self, offset: int) -> Iterator[tuple[int, bytes]]:
+        with self._lock:
+            end_offset = self._acknowledged_offset
+            kept = list(self._segments)
+        for at, segment in enumerate(kept):
+            last = at == len(kept) - 1
+            next_first = end_offset if last else kept[at + 1].first_offset
+            if next_first <= offset:
+                continue
+            scan = read_segment(
+                segment.path, partition=self._number, first_offset=segment.first_offset
+            )
+            # The last one may grow while it is read; another one is whole or damaged.
+            if scan.next_offset < next_first or (not last and scan.torn_bytes):
+                cause = f"records {scan.next_offset}..{next_first - 1} are missing"
+                raise damaged(segment.path, scan.end, cause)
+            for number, (start, end) in enumerate(scan.spans, segment.first_offset):
+                if offset <= number < end_offset:
+                    yield number, scan.content[start:end]
+
+    def bounds(self) -> tuple[int, int]:
+        with self._lock:
+            return self._segments[0].first_offset, self._next_offset
+
+    def size_bytes(self, offset: int) -> int:
+        with self._lock:
+            if offset >= self._next_offset:
+                return 0
+            at = bisect_right(self._marks, offset, key=lambda mark: mark[0]) - 1
+            before = self._marks[at][1] if at >= 0 else self._bytes_before
+            return self._bytes_total - max(before, self._bytes_before)
+
+    def trim(self, offset: int) -> None:
+        with self._lock:
+            if offset > self._next_offset:
+                self._skip_to(offset)
+                return
+            while len(self._segments) > 1 and self._segments[1].first_offset <= offset:
+                segment = self._segments[0]
+                segment.path.unlink(missing_ok=True)
+                self._bytes_before += segment.byte_count
+                del self._segments[0]
+            first = self._segments[0].first_offset
+            del self._marks[: bisect_right(self._marks, first, key=lambda mark: mark[0])]
+
+    def close(self) -> None:
+        with self._lock:
+            if self._closing:
+                return
+            self._closing = True
+            self._changed.notify_all()
+        self._writer.join()
+
+    def _refusal(self) -> Unavailable:
+        cause = self._failure or "the log is closed"
+        return Unavailable(f"cannot append to partition {self._number}: {cause}")
+
+    # --- opening
+
+    def _open_segments(self) -> None:
+        found = segments(self._directory)
+        if not found:
+            found = [(0, create_segment(self._directory, partition=self._number, first_offset=0))]
+        self._segments = [_Segment(first, path, path.stat().st_size) for first, path in found]
+        self._bytes_total = sum(segment.byte_count for segment in self._segments)
+        last = self._segments[-1]
+        scan = read_segment(last.path, partition=self._number, first_offset=last.first_offset)
+        self._file = os.open(last.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        if scan.torn_bytes:
+            self.cut = Cut(last.path, scan.end, scan.torn_bytes)
+            os.ftruncate(self._file, scan.end)
+            last.byte_count -= scan.torn_bytes
+            self._bytes_total -= scan.torn_bytes
+        # What is read from now on counts as durable; before, only the process had survived.
+        os.fsync(self._file)
+        self._synced = scan.end
+        self._next_offset = self._acknowledged_offset = scan.next_offset
+        start_bytes = self._bytes_total - last.byte_count
+        for number, (start, _) in enumerate(scan.spans, last.first_offset):
+            self._mark(number, start_bytes + start - FRAME_HEADER_BYTES)
+
+    def _mark(self, offset: int, byte_count: int) -> None:
+        if not self._marks or byte_count - self._marks[-1][1] >= _MARK_BYTES:
+            self._marks.append((offset, byte_count))
+
+    def _skip_to(self, offset: int) -> None:
+        if self._next_offset != self._acknowledged_offset or self._queue.entries:
+            raise Invalid(
+                f"cannot skip partition {self._number} to offset {offset}: appends are under way"
+            )
+        # Old segments go first: a gap between two would look like damage.
+        for segment in self._segments:
+            segment.path.unlink(missing_ok=True)
+        sync_directory(self._directory)
+        self._bytes_before = self._bytes_total
+        self._segments = []
+        self._marks = []
+        self._next_offset = self._acknowledged_offset = offset
+        self._begin_segment(offset)
+
+    def _begin_segment(self, first_offset: int) -> None:
+        path = create_segment(self._directory, partition=self._number, first_offset=first_offset)
+        os.close(self._file)
+        self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        self._segments.append(_Segment(first_offset, path, HEADER_BYTES))
+        self._bytes_total += HEADER_BYTES
+        self._synced = HEADER_BYTES
+
+    # --- the writer thread
+
+    def _write_groups(self) -> None:
+        while True:
+            group = self._next_group()
+            if not group:
+                break
+            try:
+                self._write(group)
+            except Exception as error:
+                # After a failed fsync the kernel may have dropped the pages: trying again would
+                # report success for bytes that are gone. Only a new scan knows what is kept.
+                self._fail(group, error)
+            else:
+                self._complete(group)
+        self._seal()
+
+    def _next_group(self) -> list[_Entry]:
+        """Waits; empty once the log is closing and nothing is queued."""
+        with self._lock:
+            while not self._queue.entries:
+                if self._closing:
+                    return []
+                self._changed.wait()
+            group: list[_Entry] = []
+            byte_count = 0
+            entries = self._queue.entries
+            while entries and len(group) < self._limits.group_records_max:
+                size = len(entries[0].record) + FRAME_HEADER_BYTES
+                if group and byte_count + size > self._limits.group_bytes_max:
+                    break
+                byte_count += size
+                group.append(entries.popleft())
+            self._queue.byte_count -= byte_count
+            return group
+
+    def _write(self, group: list[_Entry]) -> None:
+        active = self._segments[-1]
+        first_offset = self._acknowledged_offset
+        size = sum(len(entry.record) + FRAME_HEADER_BYTES for entry in group)
+        full = active.byte_count + size > self._limits.segment_bytes_max
+        if full and active.byte_count > HEADER_BYTES and first_offset > active.first_offset:
+            self._synchronise(self._file)
+            with self._lock:
+                self._begin_segment(first_offset)
+            active = self._segments[-1]
+        content = encode_frames(
+            [entry.record for entry in group], offset=first_offset, synced=self._synced
+        )
+        write_all(self._file, content)
+        with self._lock:
+            position = self._bytes_total
+            for offset, entry in enumerate(group, first_offset):
+                self._mark(offset, position)
+                position += len(entry.record) + FRAME_HEADER_BYTES
+            active.byte_count += len(content)
+            self._bytes_total += len(content)
+        if any(entry.durable for entry in group):
+            self._synchronise(self._file)
+            self._synced = active.byte_count
+
+    def _complete(self, group: list[_Entry]) -> None:
+        first_offset = self._acknowledged_offset
+        with self._lock:
+            self._acknowledged_offset += len(group)
+        for offset, entry in enumerate(group, first_offset):
+            entry.future.set_result(offset)
+
+    def _fail(self, group: list[_Entry], error: Exception) -> None:
+        with self._lock:
+            self._failure = f"writing {str(self._segments[-1].path)!r} failed: {error}"
+            group = [*group, *self._queue.entries]
+            self._queue = _Queue()
+        for entry in group:
+            entry.future.set_exception(self._refusal())
+
+    def _seal(self) -> None:
+        """Makes all durable, and says so in the segment: later damage to it will be named."""
+        try:
+            if self._failure is None:
+                active = self._segments[-1]
+                self._synchronise(self._file)
+                if active.byte_count > HEADER_BYTES:
+                    self._synced = active.byte_count
+                    seal = encode_frames(
+                        [b""], offset=self._acknowledged_offset, synced=self._synced
+                    )
+                    write_all(self._file, seal)
+                    self._synchronise(self._file)
+        except Exception as error:
+            self._failure = f"sealing failed: {error}"
+        finally:
+            os.close(self._file)
