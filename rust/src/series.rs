@@ -140,10 +140,35 @@ fn text<'a>(bytes: &'a [u8], at: &mut usize) -> Result<&'a str> {
 
 #[cfg(feature = "python")]
 pub(crate) mod python {
+    use super::{SeriesView, canonical};
     use pyo3::prelude::*;
+    use pyo3::types::PyBytes;
 
-    pub fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-        Ok(())
+    type Parsed = (String, String, Vec<(String, String)>);
+
+    #[pyfunction]
+    #[allow(clippy::needless_pass_by_value)]
+    fn encode_series<'py>(
+        py: Python<'py>,
+        name: &str,
+        field: &str,
+        labels: Vec<(String, String)>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let mut pairs: Vec<(&str, &str)> = labels.iter().map(|(k, v)| (&**k, &**v)).collect();
+        Ok(PyBytes::new(py, &canonical(name, field, &mut pairs)?))
+    }
+
+    #[pyfunction]
+    fn parse_series(canonical: &[u8]) -> PyResult<Parsed> {
+        let view = SeriesView::parse(canonical)?;
+        let pairs = view.labels.iter();
+        let labels = pairs.map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        Ok((view.name.to_owned(), view.field.to_owned(), labels.collect()))
+    }
+
+    pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add_function(wrap_pyfunction!(encode_series, module)?)?;
+        module.add_function(wrap_pyfunction!(parse_series, module)?)
     }
 }
 

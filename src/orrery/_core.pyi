@@ -52,6 +52,13 @@ def find_witness(data: bytes, *, position: int, offset: int) -> int | None:
 
 # --- series.rs
 
+def encode_series(name: str, field: str, labels: list[tuple[str, str]]) -> bytes:
+    """Canonical bytes (docs/formats/series.md). ``field`` may be empty; labels come in any order,
+    those with an empty value are left out. ``Invalid`` for an empty name or a repeated label."""
+
+def parse_series(canonical: bytes) -> tuple[str, str, list[tuple[str, str]]]:
+    """Name, field ("" for none) and sorted labels; ``Corrupt`` where the bytes are not a series."""
+
 # --- series_table.rs
 
 # --- snapshot.rs

@@ -1,0 +1,1 @@
+"""The two sides of ``orrery.api``: a database in this process, or one behind HTTP."""

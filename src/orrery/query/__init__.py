@@ -1,0 +1,1 @@
+"""Where a query meets storage, budgets and cancellation (DESIGN section 2)."""

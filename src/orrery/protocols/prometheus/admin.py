@@ -1,0 +1,27 @@
+"""``POST /api/v1/admin/tsdb/delete_series``: the one call of Prometheus' admin API served here."""
+
+from orrery.errors import Invalid
+from orrery.protocols.prometheus.arguments import (
+    TIME_MAX_NS,
+    TIME_MIN_NS,
+    Arguments,
+    parse_time,
+)
+from orrery.protocols.prometheus.labels import read_selector
+from orrery.protocols.prometheus.parts import Parts
+from orrery.server.http import Request, Response
+
+
+async def delete_series(parts: Parts, request: Request) -> Response:
+    """Forced matchers of the caller hold here too: nobody deletes what they may not see."""
+    caller = parts.caller(request, "delete")
+    arguments = Arguments(request)
+    texts = arguments.texts("match[]")
+    if not texts:
+        raise Invalid("no match[] parameter provided")
+    start_ns = arguments.read_or("start", parse_time, TIME_MIN_NS)
+    end_ns = arguments.read_or("end", parse_time, TIME_MAX_NS)
+    for selector in [read_selector(text) for text in texts]:
+        matchers = (*selector.matchers, *caller.forced_matchers)
+        await parts.delete(caller.tenant, matchers, start_ns=start_ns, end_ns=end_ns)
+    return Response(204)

@@ -1,0 +1,79 @@
+"""What the read side is handed by ``app``, and how a handler turns into one query."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from orrery.clock import Clock
+from orrery.model.selector import Matcher
+from orrery.query.queries import Asked, Queries, Query
+from orrery.server.http import Request, Response
+
+
+class Caller(Protocol):
+    @property
+    def tenant(self) -> str: ...
+    @property
+    def forced_matchers(self) -> tuple[Matcher, ...]: ...
+
+
+class Access(Protocol):
+    def caller(self, request: Request, *, permission: str, scheme: str) -> Caller:
+        """Who asks; ``Denied`` where they may not."""
+
+
+class MetadataRow(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def help(self) -> str: ...
+    @property
+    def unit(self) -> str: ...
+
+
+class MetadataOf(Protocol):
+    def __call__(self, tenant: str) -> Iterable[MetadataRow]:
+        """What writers told about the tenant's metrics."""
+
+
+class Delete(Protocol):
+    async def __call__(
+        self, tenant: str, matchers: tuple[Matcher, ...], *, start_ns: int, end_ns: int
+    ) -> None:
+        """Returns once the delete is durable and holds on reads; bounds are inclusive."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    access: Access
+    queries: Queries
+    metadata_of: MetadataOf
+    delete: Delete
+    clock: Clock
+    version: str
+    started_ns: int
+    retention: str = "0s"
+    flags: Mapping[str, str] = field(default_factory=dict)
+
+    def caller(self, request: Request, permission: str = "read") -> Caller:
+        return self.access.caller(request, permission=permission, scheme="prometheus")
+
+    async def run(
+        self,
+        request: Request,
+        work: Callable[[Query], Response],
+        *,
+        text: str,
+        timeout_seconds: float | None = None,
+    ) -> Response:
+        """``work`` as one query of the caller; it ends when the client leaves."""
+        caller = self.caller(request)
+        asked = Asked(
+            tenant=caller.tenant,
+            text=text,
+            forced=caller.forced_matchers,
+            timeout_seconds=timeout_seconds,
+        )
+        return await self.queries.run(asked, work, on_cancel=request.on_disconnect)

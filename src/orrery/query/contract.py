@@ -1,0 +1,121 @@
+"""What queries need from the store, the core and the tenants; fakes in tests, real parts in app."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from orrery.model.effects import Labels
+
+MatcherTriple = tuple[str, str, str]
+"""(label, operator, value), as matchers cross into the core."""
+
+
+class Meter(Protocol):
+    """What one query has used and may use; shared by every kernel that works for it."""
+
+    @property
+    def samples_read(self) -> int: ...
+
+    def cancel(self) -> None:
+        """From any thread: the query stops at its next page or step."""
+
+    def check(self) -> None:
+        """Raises where the query is cancelled, late or over a limit."""
+
+
+class Selection(Protocol):
+    """Series that matched, each by its position; immutable."""
+
+    def __len__(self) -> int: ...
+
+    def canonical(self, position: int) -> bytes:
+        """The series' own name, field and labels, encoded (docs/formats/series.md)."""
+
+    def promql_labels(self, first: int, count: int) -> "Sequence[Labels]":
+        """Sorted pairs, ``__name__`` among them."""
+
+    def window(
+        self,
+        first: int,
+        count: int,
+        *,
+        function: str,
+        start_ns: int,
+        step_ns: int,
+        step_count: int,
+        range_ns: int,
+        offset_ns: int,
+        parameters: Sequence[float],
+        meter: Meter,
+    ) -> "tuple[NDArray[np.float64], NDArray[np.bool_]]":
+        """Values and presence, each of shape (count, step_count)."""
+
+    def samples(
+        self, first: int, count: int, min_ns: int, max_ns: int, meter: Meter
+    ) -> "tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]":
+        """Offsets, times and values; bounds are inclusive."""
+
+
+class Snapshot(Protocol):
+    """A consistent look at the store; later writes and deletes do not show in it."""
+
+    def select(
+        self,
+        tenant: str,
+        matchers: Sequence[MatcherTriple],
+        min_ns: int,
+        max_ns: int,
+        meter: Meter,
+    ) -> Selection: ...
+
+    def label_names(
+        self,
+        tenant: str,
+        selectors: Sequence[Sequence[MatcherTriple]],
+        min_ns: int,
+        max_ns: int,
+        meter: Meter,
+    ) -> Sequence[str]:
+        """Of series that any of ``selectors`` matches; of all where there is none."""
+
+    def label_values(
+        self,
+        tenant: str,
+        label: str,
+        selectors: Sequence[Sequence[MatcherTriple]],
+        min_ns: int,
+        max_ns: int,
+        meter: Meter,
+    ) -> Sequence[str]: ...
+
+
+class Snapshots(Protocol):
+    """The part of the store that queries see."""
+
+    def snapshot(self) -> Snapshot: ...
+
+
+class QueryLimits(Protocol):
+    """A tenant's bounds on one query; 0 series or samples is no bound."""
+
+    @property
+    def query_series(self) -> int: ...
+    @property
+    def query_samples(self) -> int: ...
+    @property
+    def query_seconds(self) -> float: ...
+
+
+class QueryLimitsOf(Protocol):
+    def __call__(self, tenant: str) -> QueryLimits: ...
+
+
+class MeterOf(Protocol):
+    """Makes the meter of one query: ``kernels.meter.Meter`` outside tests."""
+
+    def __call__(
+        self, *, samples_max: int, series_max: int, deadline_seconds: float | None
+    ) -> Meter: ...

@@ -1,0 +1,147 @@
+"""One query from start to end: its turn, its budget, its reader, its driver, its slow-query line.
+
+Built by ``app``; called by the protocols that read, on their event loop, and by the embedded
+database, on the caller's thread.
+"""
+
+import asyncio
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from orrery.clock import Clock
+from orrery.errors import OrreryError
+from orrery.model.selector import Matcher
+from orrery.query.budget import CELLS_MAX, Budget, open_budget
+from orrery.query.contract import MeterOf, QueryLimitsOf, Snapshots
+from orrery.query.reader import BATCH_CELLS_MAX, Reader
+from orrery.query.run import drive
+from orrery.query.schedule import Schedule
+
+T = TypeVar("T")
+OnCancel = Callable[[Callable[[], None]], None]
+SLOW_QUERY = "slow_query"
+TEXT_SHOWN_MAX = 2048
+
+OnSlow = Callable[[str, dict[str, object]], None]
+"""Takes an event name and its fields."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What the work of one query is given, on its own thread."""
+
+    tenant: str
+    budget: Budget
+    reader: Reader
+    queued_seconds: float
+
+    def drive(self, program: Generator[Any, Any, T]) -> T:
+        return drive(program, handlers=self.reader.handlers(), meter=self.budget.meter)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Who asks, and what: ``text`` is for the slow-query log only."""
+
+    tenant: str
+    text: str
+    forced: tuple[Matcher, ...] = ()
+    timeout_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queries:
+    store: Snapshots
+    schedule: Schedule
+    limits_of: QueryLimitsOf
+    meter_of: MeterOf
+    clock: Clock
+    on_slow: OnSlow | None = None
+    slow_seconds: float = 1.0
+    cells_max: int = CELLS_MAX
+    batch_cells_max: int = BATCH_CELLS_MAX
+
+    async def run(
+        self, asked: Asked, work: Callable[[Query], T], *, on_cancel: OnCancel | None = None
+    ) -> T:
+        """``work`` runs on a thread of the schedule; its result comes back to this loop.
+
+        ``on_cancel`` is handed the function that stops the query.
+        """
+        budget, future = self.submit(asked, work)
+        if on_cancel is not None:
+            on_cancel(budget.cancel)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            budget.cancel()
+            raise
+
+    def run_here(self, asked: Asked, work: Callable[[Query], T]) -> T:
+        """Waits for its turn and its end on the calling thread."""
+        budget, future = self.submit(asked, work)
+        try:
+            return future.result()
+        except BaseException:
+            budget.cancel()
+            raise
+
+    def submit(self, asked: Asked, work: Callable[[Query], T]) -> "tuple[Budget, Future[T]]":
+        budget = open_budget(
+            self.limits_of(asked.tenant),
+            meter_of=self.meter_of,
+            clock=self.clock,
+            timeout_seconds=asked.timeout_seconds,
+            cells_max=self.cells_max,
+        )
+        submitted_seconds = self.clock.monotonic_seconds()
+
+        def turn() -> T:
+            return self._turn(asked, budget, submitted_seconds, work)
+
+        return budget, self.schedule.submit(asked.tenant, turn)
+
+    def _turn(
+        self, asked: Asked, budget: Budget, submitted_seconds: float, work: Callable[[Query], T]
+    ) -> T:
+        started_seconds = self.clock.monotonic_seconds()
+        failure: OrreryError | None = None
+        try:
+            budget.meter.check()
+            snapshot = self.store.snapshot()
+            reader = Reader(snapshot, asked.tenant, asked.forced, budget, self.batch_cells_max)
+            query = Query(asked.tenant, budget, reader, started_seconds - submitted_seconds)
+            return work(query)
+        except OrreryError as error:
+            failure = budget.explain(error)
+            if failure is error:
+                raise
+            raise failure from error
+        finally:
+            self._report(asked, budget, submitted_seconds, started_seconds, failure)
+
+    def _report(
+        self,
+        asked: Asked,
+        budget: Budget,
+        submitted_seconds: float,
+        started_seconds: float,
+        failure: OrreryError | None,
+    ) -> None:
+        seconds = self.clock.monotonic_seconds() - started_seconds
+        if self.on_slow is None or seconds < self.slow_seconds:
+            return
+        self.on_slow(
+            SLOW_QUERY,
+            {
+                "tenant": asked.tenant,
+                "query": asked.text[:TEXT_SHOWN_MAX],
+                "seconds": seconds,
+                "queued_seconds": started_seconds - submitted_seconds,
+                "samples_read": budget.meter.samples_read,
+                "series": budget.series_answered,
+                "error": "" if failure is None else str(failure),
+            },
+        )

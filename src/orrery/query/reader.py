@@ -1,0 +1,196 @@
+"""Answers a language's effects from a snapshot of the store, in bounded batches of series.
+
+Built by ``query.queries`` for one query. The caller's forced matchers (row-level security) join
+every selector here, and nowhere else: no language sees them or can leave them out.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from orrery.errors import Invalid
+from orrery.kernels.series import parse_series
+from orrery.model.effects import Fetch, Find, Labels, More, SampleFrames, StepFrames, Values
+from orrery.model.selector import FIELD, MEASUREMENT, Matcher, Selector
+from orrery.query.budget import Budget
+from orrery.query.contract import MatcherTriple, Selection, Snapshot
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+BATCH_CELLS_MAX = 1_000_000
+BATCH_SERIES_MAX = 4096
+FIRST_SAMPLES_BATCH = 64
+"""Series in the first batch of raw samples, when their density is still unknown."""
+
+
+@dataclass(slots=True)
+class Cursor:
+    """How far a fetch has come; handed to the language as an opaque token."""
+
+    fetch: Fetch
+    selection: Selection
+    seen: "Seen"
+    first: int = 0
+    batch_series: int = FIRST_SAMPLES_BATCH
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    snapshot: Snapshot
+    tenant: str
+    forced: tuple[Matcher, ...]
+    budget: Budget
+    batch_cells_max: int = BATCH_CELLS_MAX
+
+    def handlers(self) -> dict[type, Callable[..., object]]:
+        return {Fetch: self.fetch, More: self.more, Find: self.find, Values: self.values}
+
+    def fetch(self, effect: Fetch) -> StepFrames | SampleFrames:
+        if 0 not in effect.resolutions_ns:
+            raise Invalid(
+                f"cannot fetch at resolutions {effect.resolutions_ns!r}: only raw samples are kept"
+            )
+        selection = self.select(effect.selector, effect.start_ns, effect.end_ns)
+        self.budget.series_answered += len(selection)
+        if effect.window is not None:
+            self.budget.take_cells(len(selection) * effect.window.step_count)
+        return self.batch(Cursor(effect, selection, Seen(selection)))
+
+    def more(self, effect: More) -> StepFrames | SampleFrames:
+        if not isinstance(effect.cursor, Cursor):
+            raise Invalid(f"cannot continue fetch: {effect.cursor!r} is no cursor of this query")
+        return self.batch(effect.cursor)
+
+    def find(self, effect: Find) -> tuple[Labels, ...]:
+        """Each label set once, in the order of the selectors; at most ``series_max`` of them."""
+        found: dict[Labels, None] = {}
+        for selector in effect.selectors:
+            selection = self.select(selector, effect.start_ns, effect.end_ns)
+            for first in range(0, len(selection), BATCH_SERIES_MAX):
+                self.budget.meter.check()
+                count = min(BATCH_SERIES_MAX, len(selection) - first)
+                found.update(dict.fromkeys(selection.promql_labels(first, count)))
+                if effect.series_max is not None and len(found) >= effect.series_max:
+                    return tuple(found)[: effect.series_max]
+        return tuple(found)
+
+    def values(self, effect: Values) -> tuple[str, ...]:
+        selectors = [self.triples(selector) for selector in effect.selectors]
+        if not selectors and self.forced:
+            selectors = [self.triples(Selector(()))]
+        start_ns, end_ns, meter = effect.start_ns, effect.end_ns, self.budget.meter
+        if effect.label is None:
+            names = self.snapshot.label_names(self.tenant, selectors, start_ns, end_ns, meter)
+        else:
+            names = self.snapshot.label_values(
+                self.tenant, effect.label, selectors, start_ns, end_ns, meter
+            )
+        return tuple(sorted(names))
+
+    def select(self, selector: Selector, start_ns: int, end_ns: int) -> Selection:
+        matchers = self.triples(selector)
+        return self.snapshot.select(self.tenant, matchers, start_ns, end_ns, self.budget.meter)
+
+    def triples(self, selector: Selector) -> list[MatcherTriple]:
+        return triples((*selector.matchers, *self.forced))
+
+    def batch(self, cursor: Cursor) -> StepFrames | SampleFrames:
+        if cursor.fetch.window is not None:
+            return self.step_batch(cursor)
+        return self.sample_batch(cursor)
+
+    def step_batch(self, cursor: Cursor) -> StepFrames:
+        window = cursor.fetch.window
+        assert window is not None
+        selection, first = cursor.selection, cursor.first
+        rows_max = max(1, self.batch_cells_max // max(1, window.step_count))
+        count = min(rows_max, BATCH_SERIES_MAX, len(selection) - first)
+        values, present = selection.window(
+            first,
+            count,
+            function=window.function,
+            start_ns=window.start_ns,
+            step_ns=window.step_ns,
+            step_count=window.step_count,
+            range_ns=window.range_ns,
+            offset_ns=window.offset_ns,
+            parameters=window.parameters,
+            meter=self.budget.meter,
+        )
+        labels = tuple(selection.promql_labels(first, count))
+        cursor.seen.check(first, labels, present.any(axis=1))
+        return StepFrames(labels, values, present, self.advance(cursor, count))
+
+    def sample_batch(self, cursor: Cursor) -> SampleFrames:
+        selection, first, fetch = cursor.selection, cursor.first, cursor.fetch
+        count = min(cursor.batch_series, len(selection) - first)
+        offsets, times_ns, values = selection.samples(
+            first, count, fetch.start_ns, fetch.end_ns, self.budget.meter
+        )
+        self.budget.take_cells(2 * len(values))
+        labels = tuple(selection.promql_labels(first, count))
+        cursor.seen.check(first, labels, np.diff(offsets) > 0)
+        cursor.batch_series = next_batch_series(count, len(values), self.batch_cells_max)
+        return SampleFrames(labels, offsets, times_ns, values, self.advance(cursor, count))
+
+    def advance(self, cursor: Cursor, count: int) -> Cursor | None:
+        cursor.first += count
+        return cursor if cursor.first < len(cursor.selection) else None
+
+
+def triples(matchers: Sequence[Matcher]) -> list[MatcherTriple]:
+    return [(matcher.label, str(matcher.operator), matcher.value) for matcher in matchers]
+
+
+def next_batch_series(count: int, sample_count: int, cells_max: int) -> int:
+    """As many series as should fill a batch, going by the last one; at most four times more."""
+    fitting = cells_max * count // max(1, sample_count)
+    return max(1, min(fitting, 4 * count, BATCH_SERIES_MAX))
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Label sets answered so far: PromQL cannot tell ``cpu`` with field ``user`` from
+    ``cpu_user``. Keeps a hash a series, and looks again where two are equal."""
+
+    selection: Selection
+    positions: dict[int, int] = field(default_factory=dict)
+
+    def check(self, first: int, labels: Sequence[Labels], filled: "NDArray[np.bool_]") -> None:
+        for row in np.flatnonzero(filled).tolist():
+            position = first + row
+            earlier = self.positions.setdefault(hash(labels[row]), position)
+            if earlier != position:
+                self.compare(earlier, position, labels[row])
+
+    def compare(self, earlier: int, position: int, labels: Labels) -> None:
+        if tuple(self.selection.promql_labels(earlier, 1)[0]) != tuple(labels):
+            return
+        raise collision(self.selection.canonical(earlier), self.selection.canonical(position))
+
+
+def collision(one: bytes, other: bytes) -> Invalid:
+    """Names both series and the matcher that keeps the first of them alone."""
+    first_name, first_field, _ = parse_series(one)
+    second_name, second_field, labels = parse_series(other)
+    label, value = (
+        (FIELD, first_field) if first_field != second_field else (MEASUREMENT, first_name)
+    )
+    shown = ", ".join(f"{key}={text!r}" for key, text in labels)
+    return Invalid(
+        "cannot tell two series apart: "
+        f"{describe(first_name, first_field)} and {describe(second_name, second_field)} "
+        f"with labels {{{shown}}} have one name here; add the matcher {label}={quoted(value)}"
+    )
+
+
+def describe(name: str, field_name: str) -> str:
+    return f"{name!r} with field {field_name!r}" if field_name else f"{name!r} without field"
+
+
+def quoted(value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
