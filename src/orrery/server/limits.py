@@ -1,0 +1,52 @@
+"""The bounds a server keeps its clients within; ``app`` fills them from the settings."""
+
+from dataclasses import dataclass
+
+from orrery.errors import Excess, Exhausted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpLimits:
+    """Named as the settings are, without their ``http_``; docs/configuration.md explains each."""
+
+    header_bytes_max: int
+    header_seconds_max: float
+    body_bytes_max: int
+    body_decompressed_bytes_max: int
+    body_seconds_max: float
+    bodies_bytes_max: int
+    connections_max: int
+    requests_max: int
+    keep_alive_seconds: float
+    stall_seconds_max: float
+    gzip_bytes_min: int
+    grace_seconds: float
+    slow_seconds: float
+    log_requests: bool = False
+
+
+class Budget:
+    """Bytes of request bodies in memory, all requests together."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self.bytes_max = bytes_max
+        self.bytes_held = 0
+
+    def hold(self, count: int) -> None:
+        """``Exhausted`` where ``count`` more bytes would be too many."""
+        if self.bytes_held + count > self.bytes_max:
+            raise Exhausted(
+                f"cannot hold a body of {count} more bytes: "
+                f"{self.bytes_held} of {self.bytes_max} bytes are in use",
+                Excess(
+                    limit="http_bodies_bytes_max",
+                    scope="server",
+                    value=self.bytes_max,
+                    current=self.bytes_held,
+                    retry_after_seconds=1.0,
+                ),
+            )
+        self.bytes_held += count
+
+    def release(self, count: int) -> None:
+        self.bytes_held -= count

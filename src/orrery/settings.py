@@ -1,0 +1,423 @@
+"""Every setting of a server: one struct, filled from a TOML file, the environment and flags.
+
+``cli`` calls :func:`load`; ``app`` hands each part the values it needs. A setting has one name
+everywhere: ``http_body_bytes_max`` in the file, ``ORRERY_HTTP_BODY_BYTES_MAX`` in the environment
+and ``--http-body-bytes-max`` as a flag; a flag wins over the environment, and that over the file.
+docs/configuration.md is written from this struct.
+"""
+
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from orrery.errors import Invalid
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+ENVIRONMENT_PREFIX = "ORRERY_"
+
+Acknowledgement = Literal["fsynced", "memory"]
+
+
+class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one tenant may use; ``[limits]`` holds the defaults, a tenant may override each."""
+
+    active_series: Annotated[
+        int, Meta(ge=0, description="series with a recent sample; 0: no limit")
+    ] = 1_000_000
+    new_series_per_second: Annotated[
+        int, Meta(ge=0, description="series registered for the first time; 0: no limit")
+    ] = 50_000
+    samples_per_second: Annotated[
+        int,
+        Meta(ge=0, description="samples written, a burst of ten seconds allowed; 0: no limit"),
+    ] = 0
+    samples_per_day: Annotated[
+        int, Meta(ge=0, description="samples written in one UTC day; 0: no limit")
+    ] = 0
+    sample_age_seconds: Annotated[
+        int, Meta(ge=0, description="how old a written sample may be; 0: any age, 1970 included")
+    ] = 0
+    sample_future_seconds: Annotated[
+        int, Meta(ge=0, description="how far ahead of this server's clock a sample may be")
+    ] = 600
+    label_count: Annotated[int, Meta(ge=1, le=1024, description="labels of one series")] = 64
+    label_bytes: Annotated[
+        int, Meta(ge=1, le=64 * KIB, description="length of one label's name or value")
+    ] = 4096
+    query_series: Annotated[
+        int, Meta(ge=0, description="series one query may touch; 0: no limit")
+    ] = 500_000
+    query_samples: Annotated[
+        int, Meta(ge=0, description="samples one query may read; 0: no limit")
+    ] = 500_000_000
+    query_seconds: Annotated[
+        float, Meta(gt=0, le=86_400, description="how long one query may run")
+    ] = 120.0
+    retention_seconds: Annotated[
+        int, Meta(ge=0, description="how long samples are kept; 0: for ever")
+    ] = 0
+    acknowledgement: Annotated[
+        Acknowledgement,
+        Meta(description="what a 2xx promises: `fsynced`, or `memory` (lost in a power cut)"),
+    ] = "fsynced"
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What ``orrery serve`` runs with."""
+
+    data_dir: Annotated[
+        str, Meta(min_length=1, description="directory that holds everything stored")
+    ] = "./data"
+    http: Annotated[
+        str, Meta(description="address HTTP is served on, `host:port`; port 0 picks a free one")
+    ] = "127.0.0.1:7070"
+    tls_certificate_file: Annotated[
+        str | None, Meta(description="PEM chain; with `tls_key_file` turns HTTPS on")
+    ] = None
+    tls_key_file: Annotated[str | None, Meta(description="PEM private key, not encrypted")] = None
+
+    auth: Annotated[
+        Literal["none", "token"],
+        Meta(description="`none`: anyone who reaches the port, on loopback; or `token`"),
+    ] = "none"
+    auth_none_forced: Annotated[
+        bool, Meta(description="lets `auth = \"none\"` listen beyond loopback")
+    ] = False
+    http_allow_host: Annotated[
+        tuple[str, ...],
+        Meta(description="names besides loopback's that Host and Origin may carry"),
+    ] = ()
+    metrics_open: Annotated[
+        bool, Meta(description="serves `/metrics` without a token when `auth = \"token\"`")
+    ] = False
+    control_recheck_seconds: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=60,
+            description="how long a change of tokens or limits made by another process may go "
+            "unseen; 0: looked for on each request",
+        ),
+    ] = 0.0
+
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="least severe line logged")
+    ] = "info"
+    http_log_requests: Annotated[bool, Meta(description="logs every request, not only slow ones")] = False
+    http_slow_seconds: Annotated[
+        float, Meta(gt=0, description="a request slower than this is logged")
+    ] = 10.0
+    query_slow_seconds: Annotated[
+        float, Meta(gt=0, description="a query slower than this is logged with its text")
+    ] = 5.0
+
+    http_header_bytes_max: Annotated[
+        int, Meta(ge=1024, le=MIB, description="request line and headers")
+    ] = 64 * KIB
+    http_header_seconds_max: Annotated[
+        float, Meta(gt=0, description="from the first byte to the end of the headers")
+    ] = 10.0
+    http_body_bytes_max: Annotated[
+        int, Meta(ge=1, le=GIB, description="a request body as sent")
+    ] = 32 * MIB
+    http_body_decompressed_bytes_max: Annotated[
+        int, Meta(ge=1, le=4 * GIB, description="a request body with its encoding taken off")
+    ] = 128 * MIB
+    http_body_seconds_max: Annotated[
+        float, Meta(gt=0, description="from the headers to the end of the body")
+    ] = 60.0
+    http_bodies_bytes_max: Annotated[
+        int, Meta(ge=1, description="all request bodies in memory together; 503 beyond")
+    ] = 512 * MIB
+    http_connections_max: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="open connections; 503 and close beyond")
+    ] = 4096
+    http_requests_max: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="requests being served at once; 503 beyond")
+    ] = 512
+    http_keep_alive_seconds: Annotated[
+        float, Meta(gt=0, description="an idle connection is closed after this")
+    ] = 75.0
+    http_stall_seconds_max: Annotated[
+        float, Meta(gt=0, description="a client that reads no answer for this long is cut off")
+    ] = 60.0
+    http_gzip_bytes_min: Annotated[
+        int, Meta(ge=0, description="answers this large are gzipped where accepted; 0: never")
+    ] = 4 * KIB
+    http_grace_seconds: Annotated[
+        float, Meta(ge=0, description="how long requests may finish when the server stops")
+    ] = 15.0
+    http_threads: Annotated[
+        int, Meta(ge=1, le=256, description="threads that take off and put on body encodings")
+    ] = 2
+
+    ingest_threads: Annotated[
+        int, Meta(ge=1, le=256, description="threads that decode and resolve writes")
+    ] = 2
+    ingest_requests_max: Annotated[
+        int, Meta(ge=1, description="writes being decoded or waiting for it; 503 beyond")
+    ] = 64
+    log_segment_bytes_max: Annotated[
+        int, Meta(ge=MIB, le=4 * GIB, description="size at which a log segment is closed")
+    ] = 64 * MIB
+    log_queue_bytes_max: Annotated[
+        int, Meta(ge=MIB, description="records waiting for the disk; 503 beyond")
+    ] = 64 * MIB
+    log_replay_bytes_max: Annotated[
+        int, Meta(ge=MIB, description="unflushed log at which the head is flushed")
+    ] = 512 * MIB
+    head_bytes_max: Annotated[
+        int, Meta(ge=MIB, description="memory of recent samples at which the head is flushed")
+    ] = 512 * MIB
+    head_window_seconds: Annotated[
+        int, Meta(ge=60, description="time range of a block cut from the head")
+    ] = 7200
+    series_idle_seconds: Annotated[
+        int, Meta(ge=60, description="a series without a sample for this long is not active")
+    ] = 3600
+    disk_free_bytes_min: Annotated[
+        int, Meta(ge=0, description="writes are refused (503) with less free disk than this")
+    ] = GIB
+    compaction_seconds: Annotated[
+        float, Meta(gt=0, description="how often blocks are looked over for compaction")
+    ] = 60.0
+    block_range_seconds_max: Annotated[
+        int, Meta(ge=3600, description="longest time range of a compacted block")
+    ] = 7 * 86_400
+    object_grace_seconds: Annotated[
+        float, Meta(ge=0, description="files no longer listed are removed after this")
+    ] = 300.0
+
+    query_threads: Annotated[
+        int, Meta(ge=1, le=256, description="threads that run queries")
+    ] = 2
+    query_concurrent_max: Annotated[
+        int, Meta(ge=1, description="queries running or waiting for a thread; 503 beyond")
+    ] = 64
+
+    host_metrics_seconds: Annotated[
+        float, Meta(ge=0, description="writes this host's own metrics this often; 0: never")
+    ] = 0.0
+    host_metrics_tenant: Annotated[
+        str, Meta(min_length=1, max_length=150, description="tenant this host's metrics belong to")
+    ] = "default"
+    usage_seconds: Annotated[
+        float, Meta(ge=0, description="writes each tenant's usage as series this often; 0: never")
+    ] = 60.0
+
+    limits: Limits = msgspec.field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        if (self.tls_certificate_file is None) != (self.tls_key_file is None):
+            raise ValueError("tls_certificate_file and tls_key_file are given together or not at all")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting, described: ``name`` is dotted for those of ``[limits]``."""
+
+    name: str
+    type: Any
+    default: object
+    description: str
+    at_least: float | None
+    at_most: float | None
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace(".", "-").replace("_", "-")
+
+    @property
+    def environment(self) -> str:
+        return ENVIRONMENT_PREFIX + self.name.replace(".", "_").upper()
+
+    @property
+    def is_list(self) -> bool:
+        return typing.get_origin(self.type) is tuple
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        return typing.get_args(self.type) if typing.get_origin(self.type) is Literal else ()
+
+
+def described() -> list[Setting]:
+    """Every setting in the order of the struct, those of ``[limits]`` last."""
+    return [*_described(Settings, ""), *_described(Limits, "limits.")]
+
+
+def _described(struct: type[Struct], prefix: str) -> Iterator[Setting]:
+    hints = typing.get_type_hints(struct, include_extras=True)
+    for field in msgspec.structs.fields(struct):
+        if field.name == "limits":
+            continue
+        kind, meta = typing.get_args(hints[field.name])
+        low = meta.ge if meta.ge is not None else meta.gt
+        yield Setting(
+            prefix + field.name, kind, field.default, meta.description or "", low, meta.le
+        )
+
+
+def load(
+    *,
+    file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    flags: Mapping[str, object] | None = None,
+) -> Settings:
+    """Settings from the three sources; ``flags`` has dotted setting names, unset ones left out.
+
+    ``Invalid`` names the source, the setting, and for an unknown name the nearest known one.
+    """
+    known = {setting.name: setting for setting in described()}
+    merged: dict[str, object] = {}
+    if file is not None:
+        _merge(merged, _file_values(file), known, source=str(file), texts=False)
+    if environment is not None:
+        values = _environment_values(environment, known)
+        _merge(merged, values, known, source="the environment", texts=True)
+    _merge(merged, flags or {}, known, source="the command line", texts=True)
+    return _settings(merged)
+
+
+def limits_with(defaults: Limits, overrides: Mapping[str, object]) -> Limits:
+    """``defaults`` with some replaced; for a tenant's own limits."""
+    known = {setting.name.removeprefix("limits."): setting for setting in _limit_settings()}
+    for name in overrides:
+        if name not in known:
+            raise _unknown("limit", name, known, "the request")
+    try:
+        return msgspec.convert({**msgspec.structs.asdict(defaults), **overrides}, Limits)
+    except msgspec.ValidationError as error:
+        raise Invalid(f"cannot set limits: {error}") from error
+
+
+def _limit_settings() -> Iterator[Setting]:
+    return _described(Limits, "limits.")
+
+
+def _settings(values: Mapping[str, object]) -> Settings:
+    top = {name: value for name, value in values.items() if "." not in name}
+    limits = {
+        name.removeprefix("limits."): value for name, value in values.items() if "." in name
+    }
+    try:
+        return msgspec.convert({**top, "limits": limits}, Settings)
+    except msgspec.ValidationError as error:
+        raise Invalid(f"cannot use the settings: {error}") from error
+
+
+def _merge(
+    into: dict[str, object],
+    values: Mapping[str, object],
+    known: Mapping[str, Setting],
+    *,
+    source: str,
+    texts: bool,
+) -> None:
+    """``texts``: the source knows only text, so ``"5"`` may mean the number."""
+    for name, value in values.items():
+        if name not in known:
+            raise _unknown("setting", name, known, source)
+        into[name] = _converted(known[name], value, source=source, texts=texts)
+
+
+def _converted(setting: Setting, value: object, *, source: str, texts: bool) -> object:
+    annotated = typing.get_type_hints(
+        Limits if setting.name.startswith("limits.") else Settings, include_extras=True
+    )[setting.name.removeprefix("limits.")]
+    from_text = texts and isinstance(value, str) and not _holds_text(setting)
+    if texts and setting.is_list and isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    try:
+        return msgspec.convert(value, annotated, strict=not from_text)
+    except msgspec.ValidationError as error:
+        raise Invalid(
+            f"cannot use setting {setting.name!r} from {source}: {error}"
+        ) from error
+
+
+def _holds_text(setting: Setting) -> bool:
+    kinds = typing.get_args(setting.type) if _is_union(setting.type) else (setting.type,)
+    return any(kind is str for kind in kinds)
+
+
+def _is_union(kind: object) -> bool:
+    return typing.get_origin(kind) in (types.UnionType, typing.Union)
+
+
+def _unknown(
+    what: str, name: str, known: Mapping[str, object], source: str
+) -> Invalid:
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return Invalid(f"cannot use {what} {name!r} from {source}: there is no such {what}{hint}")
+
+
+def _file_values(file: Path) -> dict[str, object]:
+    try:
+        with file.open("rb") as opened:
+            document = tomllib.load(opened)
+    except OSError as error:
+        raise Invalid(f"cannot read settings {str(file)!r}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Invalid(f"cannot read settings {str(file)!r}: {error}") from error
+    limits = document.pop("limits", {})
+    if not isinstance(limits, dict):
+        raise Invalid(f"cannot read settings {str(file)!r}: limits is not a table")
+    return {**document, **{f"limits.{name}": value for name, value in limits.items()}}
+
+
+def _environment_values(
+    environment: Mapping[str, str], known: Mapping[str, Setting]
+) -> dict[str, object]:
+    by_variable = {setting.environment: setting.name for setting in known.values()}
+    found: dict[str, object] = {}
+    for variable, text in environment.items():
+        if not variable.startswith(ENVIRONMENT_PREFIX) or variable in NOT_SETTINGS:
+            continue
+        if variable not in by_variable:
+            raise _unknown("setting", variable, by_variable, "the environment")
+        found[by_variable[variable]] = text
+    return found
+
+
+NOT_SETTINGS = frozenset({"ORRERY_SHARED", "ORRERY_CONFIG", "ORRERY_TOKEN", "ORRERY_URL"})
+"""Variables with our prefix that others read: the tests, and the command line itself."""
+
+
+def markdown() -> str:
+    """docs/configuration.md's tables, from the structs."""
+    groups = (("Settings", ""), ("`[limits]`: what one tenant may use, by default", "limits."))
+    parts = []
+    for title, prefix in groups:
+        rows = [row for row in described() if row.name.startswith(prefix) == bool(prefix)]
+        lines = [_markdown_row(row, prefix) for row in rows if prefix or "." not in row.name]
+        parts.append(
+            f"## {title}\n\n| name | default | meaning |\n|---|---|---|\n" + "\n".join(lines)
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown_row(setting: Setting, prefix: str) -> str:
+    name = setting.name.removeprefix(prefix)
+    return f"| `{name}` | {_shown(setting.default)} | {setting.description} |"
+
+
+def _shown(default: object) -> str:
+    if default is None:
+        return "unset"
+    if isinstance(default, tuple):
+        return "`[]`" if not default else f"`{list(default)!r}`"
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    return f"`{default:_}`" if isinstance(default, int) else f"`{default!r}`".replace("'", '"')

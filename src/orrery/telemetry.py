@@ -1,0 +1,250 @@
+"""What Orrery says of itself: every metric and every event has its name here and nowhere else.
+
+``app`` makes one :class:`Telemetry` and one :class:`Events` and hands them to the parts;
+``protocols/admin`` serves :meth:`Telemetry.exposition` at ``/metrics``.
+"""
+
+import logging
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import IO
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.process_collector import ProcessCollector
+
+EXPOSITION_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+"""Bucket bounds of every histogram of durations."""
+
+
+class Telemetry:
+    """The metrics of one server, in a registry of its own.
+
+    No metric carries a tenant: what belongs to a tenant is a series inside that tenant.
+    """
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._define_http()
+        self._define_writes()
+        self._define_store()
+        self._define_queries()
+
+    def _define_http(self) -> None:
+        self.requests = self._counter(
+            "orrery_requests", "Requests answered.", "route", "method", "status"
+        )
+        self.request_seconds = self._histogram(
+            "orrery_request_seconds", "From the headers to the end of the answer.", "route"
+        )
+        self.requests_active = self._gauge("orrery_requests_active", "Requests being served.")
+        self.connections = self._gauge("orrery_connections", "Open connections.")
+        self.connections_refused = self._counter(
+            "orrery_connections_refused", "Connections closed by a limit.", "reason"
+        )
+        self.body_bytes = self._counter(
+            "orrery_request_body_bytes", "Request bodies received, as sent."
+        )
+        self.bodies_bytes_active = self._gauge(
+            "orrery_request_bodies_active_bytes", "Request bodies in memory."
+        )
+        self.response_bytes = self._counter("orrery_response_bytes", "Answers sent.")
+        self.request_failures = self._counter(
+            "orrery_request_failures", "Requests that ended in an error nobody foresaw."
+        )
+        self.denied = self._counter("orrery_denied", "Requests without a right.", "reason")
+
+    def _define_writes(self) -> None:
+        self.samples_accepted = self._counter(
+            "orrery_samples_accepted", "Samples acknowledged.", "protocol"
+        )
+        self.samples_refused = self._counter(
+            "orrery_samples_refused", "Samples not taken.", "reason"
+        )
+        self.write_seconds = self._histogram(
+            "orrery_write_seconds", "From a write's body to its acknowledgement.", "protocol"
+        )
+        self.log_appended_bytes = self._counter("orrery_log_appended_bytes", "Records appended.")
+        self.log_fsync_seconds = self._histogram("orrery_log_fsync_seconds", "Log syncs.")
+        self.log_queue_bytes = self._gauge("orrery_log_queue_bytes", "Records awaiting the disk.")
+        self.log_unflushed_bytes = self._gauge(
+            "orrery_log_unflushed_bytes", "What a restart now would replay, about."
+        )
+
+    def _define_store(self) -> None:
+        self.head_bytes = self._gauge("orrery_head_bytes", "Memory of recent samples.")
+        self.head_samples = self._gauge("orrery_head_samples", "Samples in memory.")
+        self.head_series = self._gauge("orrery_head_series", "Series in memory.")
+        self.flush_seconds = self._histogram("orrery_flush_seconds", "Flushes of the head.")
+        self.compaction_seconds = self._histogram("orrery_compaction_seconds", "Compactions.")
+        self.blocks = self._gauge("orrery_blocks", "Live blocks.")
+        self.block_bytes = self._gauge("orrery_block_bytes", "Size of the live blocks.")
+        self.store_failures = self._counter(
+            "orrery_store_failures", "Background work that failed and is tried again.", "work"
+        )
+        self.disk_free_bytes = self._gauge(
+            "orrery_disk_free_bytes", "Free space where the data directory is."
+        )
+        self.deletes = self._counter("orrery_deletes", "Deletes acknowledged.")
+
+    def _define_queries(self) -> None:
+        self.queries = self._counter("orrery_queries", "Queries ended.", "language", "outcome")
+        self.query_seconds = self._histogram(
+            "orrery_query_seconds", "From parsing to the last frame.", "language"
+        )
+        self.queries_active = self._gauge("orrery_queries_active", "Queries running or waiting.")
+        self.query_samples_read = self._counter("orrery_query_samples_read", "Samples decoded.")
+        self.query_series_read = self._counter("orrery_query_series_read", "Series touched.")
+        self.tenants_active = self._gauge(
+            "orrery_tenants_active", "Tenants with a request lately."
+        )
+
+    def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
+        return Counter(name, help_text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, help_text: str, *labels: str) -> Gauge:
+        return Gauge(name, help_text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, help_text: str, *labels: str) -> Histogram:
+        return Histogram(name, help_text, labels, registry=self.registry, buckets=SECONDS)
+
+    def exposition(self) -> bytes:
+        """All metrics in the Prometheus text format 0.0.4."""
+        # generate_latest only calls collect(), which is all that _WithoutCreated has.
+        return generate_latest(_WithoutCreated(self.registry))  # type: ignore[arg-type]
+
+
+class _WithoutCreated:
+    """A registry without the ``_created`` series that the client library adds to each counter:
+    they double the exposition. Its own switch for them is global to the process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterable[Metric]:
+        for metric in self._registry.collect():
+            metric.samples = [
+                sample for sample in metric.samples if not sample.name.endswith("_created")
+            ]
+            yield metric
+
+
+class Event(StrEnum):
+    """What a log line may tell of."""
+
+    SERVER_STARTED = "server_started"
+    SERVER_STOPPING = "server_stopping"
+    SERVER_STOPPED = "server_stopped"
+    LISTENING = "listening"
+    CERTIFICATE_LOADED = "certificate_loaded"
+    CERTIFICATE_FAILED = "certificate_failed"
+    REQUEST = "request"
+    REQUEST_SLOW = "request_slow"
+    REQUEST_FAILED = "request_failed"
+    REQUEST_DENIED = "request_denied"
+    REQUESTS_CUT_OFF = "requests_cut_off"
+    DISCONNECT_CALLBACK_FAILED = "disconnect_callback_failed"
+    QUERY_SLOW = "query_slow"
+    RECOVERY_STARTED = "recovery_started"
+    RECOVERY_FINISHED = "recovery_finished"
+    LOG_TAIL_CUT = "log_tail_cut"
+    LOG_FAILED = "log_failed"
+    FLUSHED = "flushed"
+    FLUSH_FAILED = "flush_failed"
+    COMPACTED = "compacted"
+    COMPACTION_FAILED = "compaction_failed"
+    RETENTION_APPLIED = "retention_applied"
+    DISK_LOW = "disk_low"
+    DISK_RECOVERED = "disk_recovered"
+    ADMIN_ACTION = "admin_action"
+    HOST_METRICS_FAILED = "host_metrics_failed"
+    USAGE_FAILED = "usage_failed"
+
+
+class Events:
+    """Writes log lines ``event=<name> key=value ...`` through the standard library's logging.
+
+    ``None`` values are left out. Secrets never come here: whoever logs a URL scrubs it first.
+    """
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+
+    def debug(self, event: Event, **pairs: object) -> None:
+        self._log(logging.DEBUG, event, pairs)
+
+    def info(self, event: Event, **pairs: object) -> None:
+        self._log(logging.INFO, event, pairs)
+
+    def warning(self, event: Event, **pairs: object) -> None:
+        self._log(logging.WARNING, event, pairs)
+
+    def error(self, event: Event, *, failure: BaseException | None = None, **pairs: object) -> None:
+        """``failure`` adds its traceback below the line."""
+        self._log(logging.ERROR, event, pairs, failure)
+
+    def _log(
+        self,
+        level: int,
+        event: Event,
+        pairs: dict[str, object],
+        failure: BaseException | None = None,
+    ) -> None:
+        if self._logger.isEnabledFor(level):
+            line = logfmt({"event": event.value, **pairs})
+            self._logger.log(level, "%s", line, exc_info=failure)
+
+
+_PLAIN = re.compile(r"[^\s\"=\\\x00-\x1f\x7f]+")
+
+
+def logfmt(pairs: dict[str, object]) -> str:
+    """``key=value`` pairs on one line; a value with spaces, quotes or controls is quoted."""
+    return " ".join(f"{key}={_value(value)}" for key, value in pairs.items() if value is not None)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    if _PLAIN.fullmatch(text):
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(_printable(character) for character in escaped) + '"'
+
+
+def _printable(character: str) -> str:
+    named = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+    if character in named:
+        return named[character]
+    return character if character.isprintable() else f"\\u{ord(character):04x}"
+
+
+class LogfmtFormatter(logging.Formatter):
+    """Adds time and level in front; lines of other libraries become ``event=log message=...``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = record.getMessage()
+        if not message.startswith("event="):
+            message = logfmt({"event": "log", "logger": record.name, "message": message})
+        head = f"time={self._time(record)} level={record.levelname.lower()} {message}"
+        if record.exc_info:
+            head += "\n" + self.formatException(record.exc_info)
+        return head
+
+    def _time(self, record: logging.LogRecord) -> str:
+        made = datetime.fromtimestamp(record.created, tz=UTC)
+        return made.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def handler(stream: IO[str]) -> logging.Handler:
+    """A handler that writes logfmt lines to ``stream``; ``app`` attaches it."""
+    made = logging.StreamHandler(stream)
+    made.setFormatter(LogfmtFormatter())
+    return made
