@@ -4,8 +4,10 @@
 //! samples `keys[k-1].sample_end .. keys[k].sample_end`. A line of ten fields is ten keys of one
 //! sample each; a remote-write series with three samples is one key with three.
 
-use crate::error::Result;
+use crate::error::{CoreError, Result};
 use crate::sample::Kind;
+use crate::series;
+use std::borrow::Cow;
 
 /// How the raw keys of a batch become series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -76,7 +78,61 @@ pub struct Batch {
     pub rejected: Vec<Rejection>,
 }
 
+/// Spans are 32 bits wide; the rest of them is room for unescaped strings.
+pub const BODY_BYTES_MAX: usize = 1 << 30;
+
+/// A body with more bad lines than this is refused whole, so that reasons stay bounded.
+pub const REJECTED_MAX: usize = 10_000;
+
+/// How much of a bad line its reason quotes.
+pub const QUOTED_BYTES_MAX: usize = 512;
+
+/// Labels that name other parts of a series, or what only the server may set (DESIGN section 3).
+pub const RESERVED_LABELS: [&str; 5] = [
+    "__name__",
+    "__measurement__",
+    "__field__",
+    "__db__",
+    "__rp__",
+];
+
 impl Batch {
+    /// An empty batch over `body`, which must fit the spans.
+    pub fn over(body: Vec<u8>, wire: Wire, canonicalise: Canonicalise) -> Result<Self> {
+        if body.len() > BODY_BYTES_MAX {
+            return Err(CoreError::Exhausted(format!(
+                "cannot decode a body of {} bytes: more than body_bytes_max {BODY_BYTES_MAX}",
+                body.len()
+            )));
+        }
+        Ok(Self {
+            wire,
+            canonicalise,
+            body,
+            keys: Vec::new(),
+            times_ns: Vec::new(),
+            values: Vec::new(),
+            kinds: Vec::new(),
+            symbols: Vec::new(),
+            metadata: Vec::new(),
+            rejected: Vec::new(),
+        })
+    }
+
+    /// Canonical bytes of key `key`; the reason where its samples cannot be stored.
+    pub fn canonical(
+        &self,
+        key: usize,
+        defaults: &[(String, String)],
+        forced: &[(String, String)],
+    ) -> Result<Vec<u8>> {
+        (self.canonicalise)(self, key, defaults, forced)
+    }
+
+    pub fn bytes(&self, span: (u32, u32)) -> &[u8] {
+        &self.body[span.0 as usize..span.1 as usize]
+    }
+
     pub fn sample_start(&self, key: usize) -> usize {
         if key == 0 {
             0
@@ -86,15 +142,237 @@ impl Batch {
     }
 }
 
+/// Records a refusal, unless there are so many that the whole body is refused.
+pub fn reject(rejected: &mut Vec<Rejection>, line: u32, reason: String) -> Result<()> {
+    if rejected.len() >= REJECTED_MAX {
+        return Err(CoreError::Invalid(format!(
+            "cannot decode a body: more than rejected_max {REJECTED_MAX} bad lines, the last: \
+             {reason}"
+        )));
+    }
+    rejected.push(Rejection { line, reason });
+    Ok(())
+}
+
+/// `bytes` as text that fits into a reason.
+pub fn quoted(bytes: &[u8]) -> Cow<'_, str> {
+    if bytes.len() <= QUOTED_BYTES_MAX {
+        return String::from_utf8_lossy(bytes);
+    }
+    let start = String::from_utf8_lossy(&bytes[..QUOTED_BYTES_MAX]);
+    Cow::Owned(format!("{start}..."))
+}
+
+/// The last step of every `Canonicalise`: checks what the client sent, then lays defaults under it
+/// and forced labels over it.
+pub fn assemble(
+    name: &str,
+    field: &str,
+    labels: &[(Cow<str>, Cow<str>)],
+    defaults: &[(String, String)],
+    forced: &[(String, String)],
+) -> Result<Vec<u8>> {
+    let mut sent: Vec<(&str, &str)> = labels.iter().map(|(k, v)| (&**k, &**v)).collect();
+    check_sent(&mut sent)?;
+    let mut all = sent.clone();
+    for (key, value) in defaults {
+        let is_sent = sent.binary_search_by(|(sent, _)| sent.cmp(&key.as_str()));
+        if is_sent.is_err() {
+            all.push((key, value));
+        }
+    }
+    for (key, value) in forced {
+        all.retain(|(other, _)| other != key);
+        all.push((key, value));
+    }
+    series::canonical(name, field, &mut all)
+}
+
+/// Sorts what a client sent and refuses what it may not send. A label without a value is none, but
+/// its name may still not come twice.
+fn check_sent(sent: &mut [(&str, &str)]) -> Result<()> {
+    sent.sort_unstable();
+    for pair in sent.windows(2) {
+        if pair[0].0 == pair[1].0 {
+            return Err(CoreError::Invalid(format!(
+                "label {:?} is given twice",
+                pair[0].0
+            )));
+        }
+    }
+    for (key, _) in sent.iter() {
+        if key.is_empty() {
+            return Err(CoreError::Invalid("a label's name is empty".into()));
+        }
+        if RESERVED_LABELS.contains(key) {
+            return Err(CoreError::Invalid(format!(
+                "label {key:?} is reserved, clients may not send it"
+            )));
+        }
+    }
+    Ok(())
+}
+
 #[cfg(feature = "python")]
+// Arguments arrive owned from the interpreter.
+#[allow(clippy::needless_pass_by_value)]
 pub(crate) mod python {
+    use super::Batch;
+    use crate::sample;
+    use numpy::{PyArray1, ToPyArray};
+    use pyo3::exceptions::PyIndexError;
     use pyo3::prelude::*;
+    use pyo3::types::{PyBytes, PyDict};
+
+    type Labels = Vec<(String, String)>;
 
     /// A batch on its way from a decoder to the series table; opaque to Python but for its counts.
     #[pyclass(name = "Batch", frozen)]
-    pub struct PyBatch(pub super::Batch);
+    pub struct PyBatch(pub Batch);
+
+    #[pymethods]
+    impl PyBatch {
+        #[getter]
+        fn sample_count(&self) -> usize {
+            self.0.times_ns.len()
+        }
+
+        #[getter]
+        fn key_count(&self) -> usize {
+            self.0.keys.len()
+        }
+
+        #[getter]
+        fn rejected(&self) -> Vec<(u32, String)> {
+            let rejected = self.0.rejected.iter();
+            rejected.map(|one| (one.line, one.reason.clone())).collect()
+        }
+
+        #[getter]
+        fn metadata(&self) -> Vec<(String, String, String, String)> {
+            let rows = self.0.metadata.iter();
+            rows.map(|row| {
+                (
+                    row.name.clone(),
+                    row.kind.clone(),
+                    row.help.clone(),
+                    row.unit.clone(),
+                )
+            })
+            .collect()
+        }
+
+        /// The columns as copies, for tests and inspection.
+        fn columns<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+            let batch = &self.0;
+            let kinds: Vec<u8> = batch.kinds.iter().map(|kind| *kind as u8).collect();
+            let lines: Vec<u32> = batch.keys.iter().map(|key| key.line).collect();
+            let ends: Vec<u32> = batch.keys.iter().map(|key| key.sample_end).collect();
+            let hashes: Vec<u128> = batch.keys.iter().map(|key| key.hash).collect();
+            let columns = PyDict::new(py);
+            columns.set_item("times_ns", batch.times_ns.to_pyarray(py))?;
+            columns.set_item("values", batch.values.to_pyarray(py))?;
+            columns.set_item("kinds", PyArray1::from_vec(py, kinds))?;
+            columns.set_item("lines", PyArray1::from_vec(py, lines))?;
+            columns.set_item("sample_ends", PyArray1::from_vec(py, ends))?;
+            columns.set_item("hashes", hashes)?;
+            Ok(columns)
+        }
+
+        /// Canonical bytes of key `key`; raises with the reason where it cannot be stored.
+        #[pyo3(signature = (key, *, defaults = Vec::new(), forced = Vec::new()))]
+        fn canonical<'py>(
+            &self,
+            py: Python<'py>,
+            key: usize,
+            defaults: Labels,
+            forced: Labels,
+        ) -> PyResult<Bound<'py, PyBytes>> {
+            if key >= self.0.keys.len() {
+                return Err(PyIndexError::new_err(format!("no key {key} in the batch")));
+            }
+            let bytes = py.detach(|| self.0.canonical(key, &defaults, &forced))?;
+            Ok(PyBytes::new(py, &bytes))
+        }
+
+        /// Bytes of sample `sample` where its kind is string or bytes.
+        fn payload<'py>(&self, py: Python<'py>, sample: usize) -> Option<Bound<'py, PyBytes>> {
+            let bits = *self.0.values.get(sample)?;
+            if !self.0.kinds.get(sample)?.uses_heap() {
+                return None;
+            }
+            Some(PyBytes::new(py, sample::payload(&self.0.body, bits)?))
+        }
+    }
 
     pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add_class::<PyBatch>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::series::SeriesView;
+
+    fn pair(key: &str, value: &str) -> (String, String) {
+        (key.to_owned(), value.to_owned())
+    }
+
+    fn assembled(sent: &[(&'static str, &'static str)]) -> Result<Vec<u8>> {
+        let labels: Vec<(Cow<str>, Cow<str>)> = sent
+            .iter()
+            .map(|(k, v)| ((*k).into(), (*v).into()))
+            .collect();
+        assemble(
+            "cpu",
+            "idle",
+            &labels,
+            &[pair("site", "here"), pair("host", "unknown")],
+            &[pair("team", "a"), pair("__db__", "other")],
+        )
+    }
+
+    #[test]
+    fn defaults_lie_under_and_forced_labels_over_what_was_sent() {
+        let bytes = assembled(&[("host", "h1"), ("team", "b")]).unwrap();
+        let view = SeriesView::parse(&bytes).unwrap();
+        let expected = [
+            ("__db__", "other"),
+            ("host", "h1"),
+            ("site", "here"),
+            ("team", "a"),
+        ];
+        assert_eq!(view.labels, expected);
+    }
+
+    #[test]
+    fn what_clients_may_not_send_is_refused() {
+        for (sent, reason) in [
+            (&[("a", "1"), ("a", "2")][..], "label \"a\" is given twice"),
+            (&[("a", ""), ("a", "2")], "label \"a\" is given twice"),
+            (&[("", "1")], "a label's name is empty"),
+            (&[("__db__", "x")], "label \"__db__\" is reserved"),
+            (&[("__rp__", "x")], "label \"__rp__\" is reserved"),
+            (&[("__name__", "x")], "label \"__name__\" is reserved"),
+            (&[("__field__", "x")], "label \"__field__\" is reserved"),
+            (
+                &[("__measurement__", "x")],
+                "label \"__measurement__\" is reserved",
+            ),
+        ] {
+            let error = assembled(sent).unwrap_err().to_string();
+            assert!(error.starts_with(reason), "{error}");
+        }
+    }
+
+    #[test]
+    fn too_many_bad_lines_refuse_the_body() {
+        let mut rejected = Vec::new();
+        for line in 0..REJECTED_MAX {
+            reject(&mut rejected, line as u32, String::new()).unwrap();
+        }
+        let error = reject(&mut rejected, 0, "bad".into()).unwrap_err();
+        assert!(error.to_string().contains("rejected_max 10000"));
     }
 }

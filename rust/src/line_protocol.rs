@@ -1,10 +1,1095 @@
-//! InfluxDB line protocol: a body to a batch.
+//! `InfluxDB` line protocol: whole bodies in, a batch out.
+//!
+//! The grammar and the wording of errors are those of `InfluxDB` 1.x. One backslash before a
+//! comma, a space or an equals sign makes it part of a name or a tag; before a newline it carries
+//! the line on. Where `InfluxDB`'s own passes disagree this decoder is the stricter: nothing may
+//! follow a closing quote, and a comment ends with its line whatever quotes it holds.
+//!
+//! Measurement and tags are hashed as they stand, once a line; the hash of each field's raw name
+//! is folded in. What the bytes mean is worked out once a series, in `canonicalise`.
+
+use crate::batch::{Batch, Key, Rejection, Wire, assemble, quoted, reject};
+use crate::error::{CoreError, Result};
+use crate::key_hash::KeyHasher;
+use crate::sample::Kind;
+use memchr::{memchr, memchr2};
+use std::borrow::Cow;
+
+/// `InfluxDB`'s bound on measurement and tags with separators, and on a field's name with them.
+const KEY_BYTES_MAX: usize = 65_535;
+/// What `InfluxDB` puts between key and field.
+const FIELD_SEPARATOR_BYTES: usize = 4;
+
+/// `InfluxDB` keeps the outermost nanoseconds for itself.
+const TIME_MIN_NS: i64 = i64::MIN + 2;
+const TIME_MAX_NS: i64 = i64::MAX - 1;
+
+/// Why a line is refused.
+type Cause = Cow<'static, str>;
+type Parsed<T> = std::result::Result<T, Cause>;
+
+/// Decodes `body`; times are in units of `precision_ns`, lines without one get `now_ns` cut down
+/// to that unit.
+pub fn decode(body: Vec<u8>, precision_ns: i64, now_ns: i64) -> Result<Batch> {
+    if precision_ns <= 0 {
+        return Err(CoreError::Invalid(format!(
+            "cannot decode line protocol: precision {precision_ns} ns is not positive"
+        )));
+    }
+    let mut batch = Batch::over(body, Wire::InfluxLine, canonicalise)?;
+    let body = std::mem::take(&mut batch.body);
+    let mut decoder = Decoder::new(&body, precision_ns, now_ns);
+    decoder.lines()?;
+    let Decoder {
+        columns,
+        unescaped,
+        rejected,
+        ..
+    } = decoder;
+    batch.keys = columns.keys;
+    batch.times_ns = columns.times_ns;
+    batch.values = columns.values;
+    batch.kinds = columns.kinds;
+    batch.rejected = rejected;
+    batch.body = body;
+    batch.body.extend_from_slice(&unescaped);
+    Ok(batch)
+}
+
+struct Columns {
+    keys: Vec<Key>,
+    times_ns: Vec<i64>,
+    values: Vec<u64>,
+    kinds: Vec<Kind>,
+}
+
+impl Columns {
+    fn with_capacity(count: usize) -> Self {
+        Self {
+            keys: Vec::with_capacity(count),
+            times_ns: Vec::with_capacity(count),
+            values: Vec::with_capacity(count),
+            kinds: Vec::with_capacity(count),
+        }
+    }
+
+    /// Forgets the fields of a line that turned out bad.
+    fn cut_back(&mut self) {
+        let count = self.times_ns.len();
+        self.keys.truncate(count);
+        self.values.truncate(count);
+        self.kinds.truncate(count);
+    }
+}
+
+struct Decoder<'a> {
+    body: &'a [u8],
+    precision_ns: i64,
+    default_time_ns: i64,
+    hasher: &'static KeyHasher,
+    columns: Columns,
+    /// String values that had escapes; they go behind the body.
+    unescaped: Vec<u8>,
+    rejected: Vec<Rejection>,
+    /// Where the current line ends: its newline, or the end of the body.
+    end: usize,
+    /// `end` without a carriage return.
+    text_end: usize,
+}
+
+impl<'a> Decoder<'a> {
+    fn new(body: &'a [u8], precision_ns: i64, now_ns: i64) -> Self {
+        Self {
+            body,
+            precision_ns,
+            default_time_ns: now_ns.saturating_sub(now_ns.rem_euclid(precision_ns)),
+            hasher: KeyHasher::of_process(),
+            columns: Columns::with_capacity(value_count_about(body)),
+            unescaped: Vec::new(),
+            rejected: Vec::new(),
+            end: 0,
+            text_end: 0,
+        }
+    }
+
+    fn lines(&mut self) -> Result<()> {
+        let mut at = 0;
+        let mut line = 1u32;
+        while at < self.body.len() {
+            let start = skip_blank(self.body, at, self.body.len());
+            if self.body.get(start) == Some(&b'#') {
+                self.end_at(memchr(b'\n', &self.body[start..]).map(|length| start + length));
+            } else {
+                self.end_at(newline(self.body, start));
+                self.line(start, line)?;
+            }
+            line = line.saturating_add(self.newline_count(at));
+            at = self.end + 1;
+        }
+        Ok(())
+    }
+
+    /// One unless the line went on behind a newline.
+    fn newline_count(&self, start: usize) -> u32 {
+        let inner = &self.body[start..self.end];
+        1 + memchr::memchr_iter(b'\n', inner).count() as u32
+    }
+
+    fn end_at(&mut self, newline: Option<usize>) {
+        self.end = newline.unwrap_or(self.body.len());
+        self.text_end = self.end;
+        if self.end > 0 && self.body[self.end - 1] == b'\r' {
+            self.text_end -= 1;
+        }
+    }
+
+    #[inline]
+    fn line(&mut self, start: usize, line: u32) -> Result<()> {
+        if start >= self.text_end {
+            return Ok(());
+        }
+        let Err(cause) = self.point(start, line) else {
+            return Ok(());
+        };
+        self.columns.cut_back();
+        let text = quoted(&self.body[start..self.text_end]);
+        let reason = format!("unable to parse '{text}': {cause}");
+        reject(&mut self.rejected, line, reason)
+    }
+
+    #[inline]
+    fn point(&mut self, start: usize, line: u32) -> Parsed<()> {
+        let key_end = scan_key(self.body, start, self.text_end)?;
+        if key_end - start > KEY_BYTES_MAX {
+            return Err(key_too_long(key_end - start));
+        }
+        let fields = skip_blank(self.body, key_end, self.text_end);
+        if fields >= self.text_end {
+            return Err("missing fields".into());
+        }
+        let span = (start as u32, key_end as u32);
+        let after = self.fields(fields, span, line)?;
+        let time_ns = self.time(after)?;
+        self.columns
+            .times_ns
+            .resize(self.columns.keys.len(), time_ns);
+        Ok(())
+    }
+
+    /// Pushes key and value of every field from `at` on; gives the place behind the last.
+    #[inline]
+    fn fields(&mut self, mut at: usize, span: (u32, u32), line: u32) -> Parsed<usize> {
+        let line_hash = self
+            .hasher
+            .hash(&self.body[span.0 as usize..span.1 as usize]);
+        loop {
+            let equals = scan_field_key(self.body, at, self.text_end)?;
+            let key_length = (span.1 - span.0) as usize + FIELD_SEPARATOR_BYTES + equals - at;
+            if key_length > KEY_BYTES_MAX {
+                return Err(key_too_long(key_length));
+            }
+            let (after, kind, bits) = self.value(equals + 1)?;
+            let field_hash = self.hasher.hash(&self.body[at..equals]);
+            self.columns.keys.push(Key {
+                hash: self.hasher.fold(line_hash, field_hash),
+                span,
+                field: (at as u32, equals as u32),
+                line,
+                sample_end: self.columns.keys.len() as u32 + 1,
+            });
+            self.columns.values.push(bits);
+            self.columns.kinds.push(kind);
+            if after >= self.text_end || self.body[after] == b' ' {
+                return Ok(after);
+            }
+            at = after + 1;
+        }
+    }
+
+    /// Reads the value at `at`; the place given back holds a comma, a space or the line's end.
+    #[inline]
+    fn value(&mut self, at: usize) -> Parsed<(usize, Kind, u64)> {
+        let Some(&first) = self.body[..self.text_end].get(at) else {
+            return Err("missing field value".into());
+        };
+        match first {
+            b'0'..=b'9' | b'.' | b'-' | b'N' | b'n' => number(&self.body[..self.text_end], at),
+            b'"' => self.string(at + 1),
+            b',' | b' ' => Err("missing field value".into()),
+            _ => boolean(&self.body[..self.text_end], at),
+        }
+    }
+
+    fn string(&mut self, start: usize) -> Parsed<(usize, Kind, u64)> {
+        let Some((close, has_escapes)) = closing_quote(self.body, start) else {
+            self.end_at(None);
+            return Err("unbalanced quotes".into());
+        };
+        if close >= self.end {
+            self.end_at(newline(self.body, close));
+        }
+        if close + 1 < self.text_end && !matches!(self.body[close + 1], b',' | b' ') {
+            return Err("invalid field format".into());
+        }
+        let raw = &self.body[start..close];
+        if std::str::from_utf8(raw).is_err() {
+            return Err("string field is not valid UTF-8".into());
+        }
+        let (offset, length) = if has_escapes {
+            let before = self.unescaped.len();
+            unescape_string(raw, &mut self.unescaped);
+            (self.body.len() + before, self.unescaped.len() - before)
+        } else {
+            (start, raw.len())
+        };
+        let bits = (offset as u64) << 32 | length as u64;
+        Ok((close + 1, Kind::String, bits))
+    }
+
+    /// Reads the time at `at`, which stands behind the fields.
+    #[inline]
+    fn time(&self, at: usize) -> Parsed<i64> {
+        let start = skip_blank(self.body, at, self.text_end);
+        let text = &self.body[start..self.text_end];
+        let length = memchr(b' ', text).unwrap_or(text.len());
+        let (digits, rest) = text.split_at(length);
+        if digits.is_empty() {
+            return Ok(self.default_time_ns);
+        }
+        let number = integer(digits)?;
+        if rest.iter().any(|&byte| byte != b' ') {
+            return Err("point is invalid".into());
+        }
+        match number.checked_mul(self.precision_ns) {
+            Some(time_ns) if (TIME_MIN_NS..=TIME_MAX_NS).contains(&time_ns) => Ok(time_ns),
+            _ => Err(format!("time outside range {TIME_MIN_NS} - {TIME_MAX_NS}").into()),
+        }
+    }
+}
+
+/// Columns are laid out for so many values at once; beyond it they grow.
+const VALUES_AT_ONCE_MAX: usize = 1 << 20;
+
+/// Never less than there are values, and with few tags not much more.
+fn value_count_about(body: &[u8]) -> usize {
+    let count = body.iter().filter(|&&byte| byte == b'=').count();
+    count.min(VALUES_AT_ONCE_MAX)
+}
+
+fn key_too_long(length: usize) -> Cause {
+    format!("max key length exceeded: {length} > {KEY_BYTES_MAX}").into()
+}
+
+fn skip_blank(body: &[u8], mut at: usize, end: usize) -> usize {
+    while at < end && matches!(body[at], b' ' | b'\t' | 0) {
+        at += 1;
+    }
+    at
+}
+
+/// The first newline from `from` on that no backslash carries over. A backslash takes the byte
+/// behind it along, so that only an odd run of them does.
+fn newline(body: &[u8], from: usize) -> Option<usize> {
+    let mut at = from;
+    loop {
+        let found = at + memchr(b'\n', body.get(at..)?)?;
+        let run = body[from..found]
+            .iter()
+            .rev()
+            .take_while(|&&byte| byte == b'\\');
+        if run.count() % 2 == 0 {
+            return Some(found);
+        }
+        at = found + 1;
+    }
+}
+
+fn is_separator(byte: u8) -> bool {
+    matches!(byte, b',' | b' ' | b'=')
+}
+
+/// The first separator from `at` on that no backslash stands before; `end` where there is none.
+#[inline]
+fn next_separator(body: &[u8], mut at: usize, end: usize) -> usize {
+    while at < end && !(is_separator(body[at]) && body[at - 1] != b'\\') {
+        at += 1;
+    }
+    at
+}
+
+/// Walks measurement and tags; gives the place of the space behind them.
+#[inline]
+fn scan_key(body: &[u8], start: usize, end: usize) -> Parsed<usize> {
+    if body[start] == b',' {
+        return Err("missing measurement".into());
+    }
+    let mut at = start + 1;
+    loop {
+        at = next_separator(body, at, end);
+        if at >= end {
+            return Err("missing fields".into());
+        }
+        match body[at] {
+            b' ' => return Ok(at),
+            b',' => break,
+            _ => at += 1,
+        }
+    }
+    loop {
+        let equals = scan_tag_key(body, at + 1, end)?;
+        at = scan_tag_value(body, equals + 1, end)?;
+        if body[at] == b' ' {
+            return Ok(at);
+        }
+    }
+}
+
+#[inline]
+fn scan_tag_key(body: &[u8], start: usize, end: usize) -> Parsed<usize> {
+    if start >= end || is_separator(body[start]) {
+        return Err("missing tag key".into());
+    }
+    let at = next_separator(body, start + 1, end);
+    if at < end && body[at] == b'=' {
+        Ok(at)
+    } else {
+        Err("missing tag value".into())
+    }
+}
+
+#[inline]
+fn scan_tag_value(body: &[u8], start: usize, end: usize) -> Parsed<usize> {
+    if start >= end || matches!(body[start], b',' | b' ') {
+        return Err("missing tag value".into());
+    }
+    if body[start] == b'=' {
+        return Err("invalid tag format".into());
+    }
+    let at = next_separator(body, start + 1, end);
+    if at >= end {
+        Err("missing fields".into())
+    } else if body[at] == b'=' {
+        Err("invalid tag format".into())
+    } else {
+        Ok(at)
+    }
+}
+
+/// Gives the place of the equals sign behind the field's name that starts at `start`.
+#[inline]
+fn scan_field_key(body: &[u8], start: usize, end: usize) -> Parsed<usize> {
+    if start < end && body[start] == b'=' {
+        return Err("missing field key".into());
+    }
+    if start >= end || is_separator(body[start]) {
+        return Err("invalid field format".into());
+    }
+    let at = next_separator(body, start + 1, end);
+    if at < end && body[at] == b'=' {
+        Ok(at)
+    } else {
+        Err("invalid field format".into())
+    }
+}
+
+/// Place of the quote that ends the string starting at `start`, and whether it has escapes.
+fn closing_quote(body: &[u8], start: usize) -> Option<(usize, bool)> {
+    let mut at = start;
+    let mut has_escapes = false;
+    loop {
+        at += memchr2(b'"', b'\\', body.get(at..)?)?;
+        if body[at] == b'"' {
+            return Some((at, has_escapes));
+        }
+        has_escapes |= matches!(body.get(at + 1), Some(b'"' | b'\\'));
+        at += 2;
+    }
+}
+
+fn unescape_string(raw: &[u8], out: &mut Vec<u8>) {
+    let mut at = 0;
+    while at < raw.len() {
+        if raw[at] == b'\\' && matches!(raw.get(at + 1), Some(b'"' | b'\\')) {
+            at += 1;
+        }
+        out.push(raw[at]);
+        at += 1;
+    }
+}
+
+fn token_end(text: &[u8], at: usize) -> usize {
+    memchr2(b',', b' ', &text[at..]).map_or(text.len(), |length| at + length)
+}
+
+/// Powers of ten that a double holds exactly.
+const TENS: [f64; 23] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
+    1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
+];
+/// So many digits fit 64 bits whatever they are.
+const DIGITS_FAST_MAX: usize = 18;
+
+/// Reads digits from `at` on into `mantissa`.
+#[inline]
+fn digits(text: &[u8], mut at: usize, mut mantissa: u64) -> (usize, u64) {
+    while let Some(digit) = text.get(at).map(|byte| byte.wrapping_sub(b'0')) {
+        if digit > 9 {
+            break;
+        }
+        mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(digit));
+        at += 1;
+    }
+    (at, mantissa)
+}
+
+/// Short decimals without an exponent are read in one go, exactly (Clinger's fast path); all else
+/// takes the long way.
+#[inline]
+fn number(text: &[u8], start: usize) -> Parsed<(usize, Kind, u64)> {
+    let negative = text[start] == b'-';
+    let from = start + usize::from(negative);
+    let (mut at, mut mantissa) = digits(text, from, 0);
+    let mut digit_count = at - from;
+    let mut decimals = 0;
+    let has_point = text.get(at) == Some(&b'.');
+    if has_point {
+        let (after, all) = digits(text, at + 1, mantissa);
+        decimals = after - at - 1;
+        digit_count += decimals;
+        (at, mantissa) = (after, all);
+    }
+    if digit_count == 0 || digit_count > DIGITS_FAST_MAX {
+        return long_number(text, start);
+    }
+    let next = text.get(at).copied().unwrap_or(b' ');
+    let behind = text.get(at + 1).copied().unwrap_or(b' ');
+    if matches!(next, b',' | b' ') && mantissa <= 1 << 53 {
+        let value = mantissa as f64 / TENS[decimals];
+        let signed = if negative { -value } else { value };
+        return Ok((at, Kind::Float64, signed.to_bits()));
+    }
+    if has_point || !matches!(behind, b',' | b' ') {
+        return long_number(text, start);
+    }
+    match next {
+        b'i' if negative => Ok((at + 1, Kind::Int64, mantissa.wrapping_neg())),
+        b'i' => Ok((at + 1, Kind::Int64, mantissa)),
+        b'u' if !negative => Ok((at + 1, Kind::Uint64, mantissa)),
+        _ => long_number(text, start),
+    }
+}
+
+fn long_number(text: &[u8], start: usize) -> Parsed<(usize, Kind, u64)> {
+    let end = token_end(text, start);
+    let token = &text[start..end];
+    let invalid = || Cause::from("invalid number");
+    let word = std::str::from_utf8(token).map_err(|_| invalid())?;
+    let Some((last, front)) = token.split_last() else {
+        return Err(invalid());
+    };
+    let whole = |front: &[u8]| {
+        let unsigned = front.strip_prefix(b"-").unwrap_or(front);
+        !unsigned.is_empty() && unsigned.iter().all(u8::is_ascii_digit)
+    };
+    match last {
+        b'i' if whole(front) => {
+            let value = integer(front).map_err(|cause| {
+                let front = &word[..front.len()];
+                format!("unable to parse integer {front}: {cause}")
+            })?;
+            Ok((end, Kind::Int64, value as u64))
+        }
+        b'u' if whole(front) && front[0] != b'-' => {
+            let front = &word[..front.len()];
+            let value = front.parse::<u64>().map_err(|_| {
+                format!(
+                    "unable to parse unsigned {front}: strconv.ParseUint: parsing \"{front}\": \
+                     value out of range"
+                )
+            })?;
+            Ok((end, Kind::Uint64, value))
+        }
+        _ => long_float(word).map(|bits| (end, Kind::Float64, bits)),
+    }
+}
+
+fn long_float(word: &str) -> Parsed<u64> {
+    let mut before = b' ';
+    let mut points = 0;
+    let mut has_digit = false;
+    for (at, byte) in word.bytes().enumerate() {
+        let fits = match byte {
+            b'0'..=b'9' => {
+                has_digit = true;
+                true
+            }
+            b'.' => {
+                points += 1;
+                points == 1
+            }
+            b'-' => at == 0 || matches!(before, b'e' | b'E'),
+            b'+' => matches!(before, b'e' | b'E'),
+            b'e' | b'E' => at > 0,
+            _ => false,
+        };
+        if !fits {
+            return Err("invalid number".into());
+        }
+        before = byte;
+    }
+    if !has_digit {
+        return Err("invalid number".into());
+    }
+    match word.parse::<f64>() {
+        Ok(value) if value.is_finite() => Ok(value.to_bits()),
+        _ => Err("invalid float".into()),
+    }
+}
+
+fn boolean(text: &[u8], start: usize) -> Parsed<(usize, Kind, u64)> {
+    let end = token_end(text, start);
+    let bit = match &text[start..end] {
+        b"t" | b"T" | b"true" | b"True" | b"TRUE" => 1,
+        b"f" | b"F" | b"false" | b"False" | b"FALSE" => 0,
+        _ => return Err("invalid boolean".into()),
+    };
+    Ok((end, Kind::Bool, bit))
+}
+
+/// A whole number of 64 bits; the wording of errors is Go's.
+#[inline]
+fn integer(text: &[u8]) -> Parsed<i64> {
+    let negative = text[0] == b'-';
+    let from = usize::from(negative);
+    let (at, magnitude) = digits(text, from, 0);
+    if at < text.len() {
+        return Err("bad timestamp".into());
+    }
+    if at - from > 0 && at - from <= DIGITS_FAST_MAX {
+        let value = magnitude as i64;
+        return Ok(if negative { -value } else { value });
+    }
+    let word = String::from_utf8_lossy(text);
+    word.parse::<i64>().map_err(|_| {
+        let cause = if at == from {
+            "invalid syntax"
+        } else {
+            "value out of range"
+        };
+        format!("strconv.ParseInt: parsing \"{word}\": {cause}").into()
+    })
+}
+
+/// Takes the backslash off what it stands before, where that is one of `escaped`.
+fn unescape<'a>(raw: &'a str, escaped: &[u8]) -> Cow<'a, str> {
+    if !raw.contains('\\') {
+        return Cow::Borrowed(raw);
+    }
+    let mut out = String::with_capacity(raw.len());
+    let mut rest = raw;
+    while let Some(at) = rest.find('\\') {
+        let behind = rest.as_bytes().get(at + 1);
+        let is_escape = behind.is_some_and(|byte| escaped.contains(byte));
+        out.push_str(&rest[..at + usize::from(!is_escape)]);
+        // An escaped byte is ASCII, so that the cut falls between characters.
+        let taken = if is_escape { 2 } else { 1 };
+        if is_escape {
+            out.push_str(&rest[at + 1..at + 2]);
+        }
+        rest = &rest[at + taken..];
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
+const NAME_ESCAPES: &[u8] = b", =\"";
+const TAG_ESCAPES: &[u8] = b", =";
+
+fn canonicalise(
+    batch: &Batch,
+    key: usize,
+    defaults: &[(String, String)],
+    forced: &[(String, String)],
+) -> Result<Vec<u8>> {
+    let key = batch.keys[key];
+    named(batch, key, defaults, forced).map_err(|error| {
+        let rest = &batch.body[key.span.0 as usize..];
+        let line = &rest[..newline(rest, 0).unwrap_or(rest.len())];
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        CoreError::Invalid(format!("unable to parse '{}': {error}", quoted(line)))
+    })
+}
+
+fn named(
+    batch: &Batch,
+    key: Key,
+    defaults: &[(String, String)],
+    forced: &[(String, String)],
+) -> Result<Vec<u8>> {
+    let not_text = |_| CoreError::Invalid("measurement, tags or field are not valid UTF-8".into());
+    let text = std::str::from_utf8(batch.bytes(key.span)).map_err(not_text)?;
+    let field = std::str::from_utf8(batch.bytes(key.field)).map_err(not_text)?;
+    let (measurement, tags) = split_key(text);
+    let name = unescape(measurement, NAME_ESCAPES);
+    let field = unescape(field, NAME_ESCAPES);
+    check_names(&name, &field, &tags)?;
+    // The naming contract: the field `value` is no field.
+    let field = if field == "value" { "" } else { &*field };
+    assemble(&name, field, &tags, defaults, forced)
+}
+
+/// Splits measurement and tags, which `scan_key` found well-formed.
+fn split_key(text: &str) -> (&str, Vec<(Cow<'_, str>, Cow<'_, str>)>) {
+    let body = text.as_bytes();
+    let end = body.len();
+    // The measurement may hold bare equals signs; only a comma ends it.
+    let mut at = next_separator(body, 1, end);
+    while at < end && body[at] != b',' {
+        at = next_separator(body, at + 1, end);
+    }
+    let measurement = &text[..at];
+    let mut tags = Vec::new();
+    while at < end {
+        let equals = next_separator(body, at + 2, end);
+        let behind = next_separator(body, (equals + 2).min(end), end);
+        tags.push((
+            unescape(&text[at + 1..equals], TAG_ESCAPES),
+            unescape(&text[(equals + 1).min(end)..behind], TAG_ESCAPES),
+        ));
+        at = behind;
+    }
+    (measurement, tags)
+}
+
+/// `time` is the time's own name in `InfluxDB`.
+fn check_names(name: &str, field: &str, tags: &[(Cow<str>, Cow<str>)]) -> Result<()> {
+    if tags.iter().any(|(key, _)| key == "time") {
+        return Err(CoreError::Invalid(format!(
+            "invalid tag key: input tag \"time\" on measurement \"{name}\" is invalid"
+        )));
+    }
+    if field == "time" {
+        return Err(CoreError::Invalid(format!(
+            "invalid field name: input field \"time\" on measurement \"{name}\" is invalid"
+        )));
+    }
+    let mut keys: Vec<&str> = tags.iter().map(|(key, _)| &**key).collect();
+    keys.sort_unstable();
+    if keys.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(CoreError::Invalid("duplicate tags".into()));
+    }
+    Ok(())
+}
 
 #[cfg(feature = "python")]
 pub(crate) mod python {
+    use crate::batch::python::PyBatch;
+    use crate::decompress::decompress;
     use pyo3::prelude::*;
 
-    pub fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-        Ok(())
+    #[pyfunction]
+    #[pyo3(signature = (body, *, precision_ns, now_ns, encoding = "identity", size_bytes_max = usize::MAX >> 1))]
+    fn decode_line_protocol(
+        py: Python<'_>,
+        body: &[u8],
+        precision_ns: i64,
+        now_ns: i64,
+        encoding: &str,
+        size_bytes_max: usize,
+    ) -> PyResult<PyBatch> {
+        let batch = py.detach(|| {
+            let plain = decompress(encoding, body, size_bytes_max)?;
+            super::decode(plain, precision_ns, now_ns)
+        })?;
+        Ok(PyBatch(batch))
+    }
+
+    pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add_function(wrap_pyfunction!(decode_line_protocol, module)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::payload;
+    use crate::series::SeriesView;
+    use proptest::prelude::*;
+
+    const NOW_NS: i64 = 1_700_000_000_123_456_789;
+
+    fn decoded(body: &str) -> Batch {
+        decode(body.as_bytes().to_vec(), 1, NOW_NS).unwrap()
+    }
+
+    fn shown(batch: &Batch, sample: usize) -> String {
+        let bits = batch.values[sample];
+        match batch.kinds[sample] {
+            Kind::Float64 => format!("{:?}", f64::from_bits(bits)),
+            Kind::Int64 => format!("{}i", bits as i64),
+            Kind::Uint64 => format!("{bits}u"),
+            Kind::Bool => format!("{}", bits == 1),
+            _ => format!(
+                "{:?}",
+                String::from_utf8_lossy(payload(&batch.body, bits).unwrap())
+            ),
+        }
+    }
+
+    /// Series, value and time of every sample, one a line.
+    fn dump(batch: &Batch) -> Vec<String> {
+        (0..batch.keys.len())
+            .map(|key| {
+                let bytes = batch.canonical(key, &[], &[]).unwrap();
+                let view = SeriesView::parse(&bytes).unwrap();
+                let labels: Vec<String> = view
+                    .labels
+                    .iter()
+                    .map(|(k, v)| format!("{k}={v}"))
+                    .collect();
+                format!(
+                    "{}|{}|{} {} {}",
+                    view.name,
+                    labels.join(","),
+                    view.field,
+                    shown(batch, key),
+                    batch.times_ns[key]
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn good_lines() {
+        for (body, expected) in [
+            ("cpu,host=a value=1 5", &["cpu|host=a| 1.0 5"][..]),
+            ("cpu,host=a value=1 5\n", &["cpu|host=a| 1.0 5"]),
+            ("cpu,host=a value=1 5\r\n", &["cpu|host=a| 1.0 5"]),
+            ("cpu v=1", &["cpu||v 1.0 1700000000123456789"]),
+            (
+                "cpu v=1\r\n\r\ncpu v=2 7",
+                &["cpu||v 1.0 1700000000123456789", "cpu||v 2.0 7"],
+            ),
+            ("  \t\0cpu v=1 7  \n   \n", &["cpu||v 1.0 7"]),
+            ("# a comment with a=\"quote\ncpu v=1 7", &["cpu||v 1.0 7"]),
+            ("cpu  v=1  7", &["cpu||v 1.0 7"]),
+            (
+                "cpu,b=2,a=1 x=1i,y=2u,z=t -9",
+                &[
+                    "cpu|a=1,b=2|x 1i -9",
+                    "cpu|a=1,b=2|y 2u -9",
+                    "cpu|a=1,b=2|z true -9",
+                ],
+            ),
+            (
+                "c\\,p\\ u\\=x,t\\,a\\ g\\=k=v\\,a\\ l\\=u f\\,i\\ e\\=l=1 1",
+                &["c,p u=x|t,a g=k=v,a l=u|f,i e=l 1.0 1"],
+            ),
+            ("c=pu,a=b v=1 1", &["c=pu|a=b|v 1.0 1"]),
+            (
+                "cpu,path=C:\\dir\\x v=1 1",
+                &["cpu|path=C:\\dir\\x|v 1.0 1"],
+            ),
+            ("cpu,a=\"q\" \"k\"=1 1", &["cpu|a=\"q\"|\"k\" 1.0 1"]),
+            ("cpu s=\"a, b = c\" 1", &["cpu||s \"a, b = c\" 1"]),
+            ("cpu s=\"\" 1", &["cpu||s \"\" 1"]),
+            (r#"cpu s="q\"q\\b\n" 1"#, &[r#"cpu||s "q\"q\\b\\n" 1"#]),
+            (
+                "cpu s=\"two\nlines\" 1\ncpu v=2 2",
+                &["cpu||s \"two\\nlines\" 1", "cpu||v 2.0 2"],
+            ),
+            (
+                "cpu s=\"a\",t=\"b\"",
+                &[
+                    "cpu||s \"a\" 1700000000123456789",
+                    "cpu||t \"b\" 1700000000123456789",
+                ],
+            ),
+            (
+                "\u{e9}t\u{e9},\u{fc}=\u{f6} \u{df}=1 1",
+                &["\u{e9}t\u{e9}|\u{fc}=\u{f6}|\u{df} 1.0 1"],
+            ),
+            ("cpu,a=x\\\ny v=1 1", &["cpu|a=x\\\ny|v 1.0 1"]),
+            ("", &[]),
+            ("\n\n\r\n# only\n", &[]),
+        ] {
+            let batch = decoded(body);
+            assert_eq!(batch.rejected, vec![], "{body}");
+            assert_eq!(dump(&batch), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn values() {
+        for (text, expected) in [
+            ("1", "1.0"),
+            ("1.", "1.0"),
+            (".5", "0.5"),
+            ("-.5", "-0.5"),
+            ("-0", "-0.0"),
+            ("1e3", "1000.0"),
+            ("1E-3", "0.001"),
+            ("-1.5e+2", "-150.0"),
+            ("1e-400", "0.0"),
+            ("0.1", "0.1"),
+            ("123456789.123456789", "123456789.12345679"),
+            ("9007199254740993", "9007199254740992.0"),
+            ("12345678901234567890", "1.2345678901234567e19"),
+            ("0.00000000000000000000000000001", "1e-29"),
+            ("1.7976931348623157e308", "1.7976931348623157e308"),
+            ("1i", "1i"),
+            ("-1i", "-1i"),
+            ("-0i", "0i"),
+            ("007i", "7i"),
+            ("9223372036854775807i", "9223372036854775807i"),
+            ("-9223372036854775808i", "-9223372036854775808i"),
+            ("000000000000000000000001i", "1i"),
+            ("0u", "0u"),
+            ("18446744073709551615u", "18446744073709551615u"),
+            ("t", "true"),
+            ("T", "true"),
+            ("true", "true"),
+            ("True", "true"),
+            ("TRUE", "true"),
+            ("f", "false"),
+            ("F", "false"),
+            ("false", "false"),
+            ("False", "false"),
+            ("FALSE", "false"),
+        ] {
+            for body in [
+                format!("m v={text}"),
+                format!("m v={text} 1"),
+                format!("m v={text},w=1 1"),
+            ] {
+                let batch = decoded(&body);
+                assert_eq!(batch.rejected, vec![], "{body}");
+                assert_eq!(shown(&batch, 0), expected, "{body}");
+            }
+        }
+    }
+
+    #[test]
+    fn bad_lines() {
+        for (line, cause) in [
+            ("cpu", "missing fields"),
+            ("cpu,host=a", "missing fields"),
+            ("cpu ", "missing fields"),
+            ("cpu,host=a  ", "missing fields"),
+            (",host=a v=1", "missing measurement"),
+            ("cpu, v=1", "missing tag key"),
+            ("cpu,=a v=1", "missing tag key"),
+            ("cpu,host=a, v=1", "missing tag key"),
+            ("cpu,host v=1", "missing tag value"),
+            ("cpu,host= v=1", "missing tag value"),
+            ("cpu,host=,a=b v=1", "missing tag value"),
+            ("cpu,host=a=b v=1", "invalid tag format"),
+            ("cpu =1", "missing field key"),
+            ("cpu v=1,=2", "missing field key"),
+            ("cpu v=", "missing field value"),
+            ("cpu v=,w=1", "missing field value"),
+            ("cpu v= 1", "missing field value"),
+            ("cpu v", "invalid field format"),
+            ("cpu v 1", "invalid field format"),
+            ("cpu v=1,", "invalid field format"),
+            ("cpu v=1,w", "invalid field format"),
+            ("cpu v=1,,w=2", "invalid field format"),
+            ("cpu v=1, w=2", "invalid field format"),
+            ("cpu v=\"a\"b", "invalid field format"),
+            ("cpu v=\"a", "unbalanced quotes"),
+            ("cpu v=1.1.1", "invalid number"),
+            ("cpu v=-", "invalid number"),
+            ("cpu v=.", "invalid number"),
+            ("cpu v=-i", "invalid number"),
+            ("cpu v=1.5i", "invalid number"),
+            ("cpu v=1e3i", "invalid number"),
+            ("cpu v=1ii", "invalid number"),
+            ("cpu v=1iu", "invalid number"),
+            ("cpu v=-1u", "invalid number"),
+            ("cpu v=1x", "invalid number"),
+            ("cpu v=1-2", "invalid number"),
+            ("cpu v=NaN", "invalid number"),
+            ("cpu v=nan", "invalid number"),
+            ("cpu v=-Inf", "invalid number"),
+            ("cpu v=1\\", "invalid number"),
+            ("cpu v=1e", "invalid float"),
+            ("cpu v=1e400", "invalid float"),
+            ("cpu v=Inf", "invalid boolean"),
+            ("cpu v=tr", "invalid boolean"),
+            ("cpu v=tRUE", "invalid boolean"),
+            ("cpu v=+1", "invalid boolean"),
+            ("cpu v=1i 12a", "bad timestamp"),
+            ("cpu v=1 1.5", "bad timestamp"),
+            ("cpu v=1 1 x", "point is invalid"),
+            (
+                "cpu v=1 -",
+                "strconv.ParseInt: parsing \"-\": invalid syntax",
+            ),
+            (
+                "cpu v=9223372036854775808i",
+                "unable to parse integer 9223372036854775808: strconv.ParseInt: parsing \"9223372036854775808\": value out of range",
+            ),
+            (
+                "cpu v=18446744073709551616u",
+                "unable to parse unsigned 18446744073709551616: strconv.ParseUint: parsing \"18446744073709551616\": value out of range",
+            ),
+            (
+                "cpu v=1 9223372036854775808",
+                "strconv.ParseInt: parsing \"9223372036854775808\": value out of range",
+            ),
+            (
+                "cpu v=1 9223372036854775807",
+                "time outside range -9223372036854775806 - 9223372036854775806",
+            ),
+            (
+                "cpu v=1 -9223372036854775807",
+                "time outside range -9223372036854775806 - 9223372036854775806",
+            ),
+        ] {
+            // Unbalanced quotes take the rest of the body along.
+            let behind = if cause == "unbalanced quotes" || line.ends_with('\\') {
+                ""
+            } else {
+                "\nnext v=2 2"
+            };
+            let batch = decoded(&format!("first v=1 1\n{line}{behind}"));
+            let expected = Rejection {
+                line: 2,
+                reason: format!("unable to parse '{}': {cause}", line),
+            };
+            assert_eq!(batch.rejected, vec![expected], "{line}");
+            assert_eq!(
+                batch.times_ns.len(),
+                if behind.is_empty() { 1 } else { 2 },
+                "{line}"
+            );
+            assert_eq!(batch.kinds.len(), batch.times_ns.len());
+        }
+    }
+
+    #[test]
+    fn what_only_the_series_shows() {
+        for (line, cause) in [
+            ("cpu,a=1,b=2,a=3 v=1 1", "duplicate tags"),
+            (
+                "cpu,__db__=x v=1 1",
+                "label \"__db__\" is reserved, clients may not send it",
+            ),
+            (
+                "cpu,__name__=x v=1 1",
+                "label \"__name__\" is reserved, clients may not send it",
+            ),
+            (
+                "cpu,time=1 v=1 1",
+                "invalid tag key: input tag \"time\" on measurement \"cpu\" is invalid",
+            ),
+            (
+                "cpu time=1 1",
+                "invalid field name: input field \"time\" on measurement \"cpu\" is invalid",
+            ),
+        ] {
+            let batch = decoded(&format!("{line}\r\ncpu v=1 1"));
+            let error = batch.canonical(0, &[], &[]).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!("unable to parse '{line}': {cause}")
+            );
+        }
+    }
+
+    #[test]
+    fn text_that_is_not_utf8_is_refused() {
+        let batch = decode(b"cpu s=\"\xff\" 1\nc\xff v=1 1".to_vec(), 1, 0).unwrap();
+        assert!(
+            batch.rejected[0]
+                .reason
+                .ends_with("string field is not valid UTF-8")
+        );
+        let error = batch.canonical(0, &[], &[]).unwrap_err().to_string();
+        assert!(error.ends_with("are not valid UTF-8"), "{error}");
+    }
+
+    #[test]
+    fn precision_scales_times_and_cuts_now() {
+        let batch = decode(b"cpu v=1 -2\ncpu v=1".to_vec(), 1_000_000_000, NOW_NS).unwrap();
+        assert_eq!(batch.times_ns, [-2_000_000_000, 1_700_000_000_000_000_000]);
+        let batch = decode(b"cpu v=1 9223372037".to_vec(), 1_000_000_000, NOW_NS).unwrap();
+        assert!(batch.rejected[0].reason.contains("time outside range"));
+    }
+
+    #[test]
+    fn lines_are_counted_through_strings() {
+        let batch = decoded("a s=\"1\n2\n3\" 1\n\nb v=1 1\nbad\nc v=1 1");
+        let lines: Vec<u32> = batch.keys.iter().map(|key| key.line).collect();
+        assert_eq!(lines, [1, 5, 7]);
+        assert_eq!(batch.rejected[0].line, 6);
+    }
+
+    #[test]
+    fn equal_raw_keys_hash_alike_and_others_do_not() {
+        let batch = decoded("cpu,a=1 x=1,y=2\ncpu,a=1 x=3\ncpu,a=2 x=1\ncpu,a=1,x=1 y=2");
+        let hashes: Vec<u128> = batch.keys.iter().map(|key| key.hash).collect();
+        assert_eq!(hashes[0], hashes[2]);
+        let distinct: std::collections::HashSet<_> = hashes.iter().collect();
+        assert_eq!(distinct.len(), 4);
+    }
+
+    #[test]
+    fn a_key_that_is_too_long_is_refused() {
+        let long = "x".repeat(KEY_BYTES_MAX + 1);
+        let batch = decoded(&format!("{long} v=1\ncpu {long}=1"));
+        assert!(
+            batch.rejected[0]
+                .reason
+                .ends_with("max key length exceeded: 65536 > 65535")
+        );
+        assert!(
+            batch.rejected[1]
+                .reason
+                .ends_with("max key length exceeded: 65543 > 65535")
+        );
+        assert!(batch.rejected[0].reason.len() < 1000);
+    }
+
+    fn check_shape(batch: &Batch) {
+        assert_eq!(batch.keys.len(), batch.times_ns.len());
+        assert_eq!(batch.keys.len(), batch.values.len());
+        assert_eq!(batch.keys.len(), batch.kinds.len());
+        for key in 0..batch.keys.len() {
+            assert_eq!(batch.keys[key].sample_end as usize, key + 1);
+            let _ = batch.canonical(key, &[], &[]);
+            if batch.kinds[key].uses_heap() {
+                assert!(payload(&batch.body, batch.values[key]).is_some());
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_give_a_batch(body: Vec<u8>) {
+            check_shape(&decode(body, 1, NOW_NS).unwrap());
+        }
+
+        #[test]
+        fn nearly_lines_give_a_batch(body in "([a,= \\\\\"\r\n#1.eiut-]|v=1|,a=b| 1\n){0,60}") {
+            check_shape(&decode(body.into_bytes(), 1, NOW_NS).unwrap());
+        }
+
+        #[test]
+        fn floats_are_read_as_rust_reads_them(value: f64) {
+            prop_assume!(value.is_finite());
+            for text in [format!("{value}"), format!("{value:e}"), format!("{value:.3}")] {
+                let batch = decoded(&format!("m v={text} 1"));
+                prop_assert_eq!(batch.values[0], text.parse::<f64>().unwrap().to_bits());
+            }
+        }
+
+        #[test]
+        fn short_decimals_are_read_exactly(mantissa in 0u64..1_000_000_000_000, decimals in 0usize..12) {
+            let digits = format!("{mantissa:012}");
+            let text = format!("-{}.{}", &digits[..12 - decimals], &digits[12 - decimals..]);
+            let batch = decoded(&format!("m v={text}"));
+            prop_assert_eq!(batch.values[0], text.parse::<f64>().unwrap().to_bits());
+        }
     }
 }

@@ -1,10 +1,1117 @@
-//! Prometheus remote write 1.0 and 2.0: a protobuf body to a batch.
+//! Prometheus remote write 1.0 (`prometheus.WriteRequest`) and 2.0
+//! (`io.prometheus.write.v2.Request`): protobuf in, a batch out.
+//!
+//! The message is walked by hand: a series costs no allocation. The raw key of a series is the
+//! stretch of its message that holds labels; it is parsed once a series, in `canonicalise`. Broken
+//! protobuf refuses the whole body; what cannot be stored is refused by series or sample and named.
+//! Start times are read past: no page keeps them yet. Histograms and exemplars are refused.
+
+use crate::batch::{Batch, Key, MetadataRow, Wire, assemble, quoted, reject};
+use crate::error::{CoreError, Result};
+use crate::key_hash::KeyHasher;
+use crate::sample::Kind;
+use crate::varint;
+use std::borrow::Cow;
+
+const NANOSECONDS_PER_MILLISECOND: i64 = 1_000_000;
+const NAME_LABEL: &[u8] = b"__name__";
+
+/// `MetricType` of both versions, in Prometheus' words.
+const METRIC_TYPES: [&str; 8] = [
+    "unknown",
+    "counter",
+    "gauge",
+    "histogram",
+    "gaugehistogram",
+    "summary",
+    "info",
+    "stateset",
+];
+
+type Span = (u32, u32);
+
+/// One field of a protobuf message; spans are positions in the body.
+enum Value {
+    Varint(u64),
+    Fixed64(u64),
+    Fixed32,
+    Bytes(Span),
+}
+
+/// Walks the fields of the message between two positions of a body.
+struct Message<'a> {
+    body: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Message<'a> {
+    /// `span` must lie inside `body`.
+    #[inline]
+    fn new(body: &'a [u8], span: Span) -> Self {
+        Self {
+            body: &body[..span.1 as usize],
+            at: span.0 as usize,
+        }
+    }
+
+    #[inline]
+    fn next(&mut self) -> Result<Option<(u64, Value)>> {
+        if self.at >= self.body.len() {
+            return Ok(None);
+        }
+        let start = self.at;
+        let tag = self.varint()?;
+        let value = match tag & 7 {
+            0 => Value::Varint(self.varint()?),
+            1 => Value::Fixed64(u64::from_le_bytes(self.fixed()?)),
+            2 => Value::Bytes(self.bytes()?),
+            5 => {
+                self.fixed::<4>()?;
+                Value::Fixed32
+            }
+            wire_type => {
+                return Err(broken(start, &format!("wire type {wire_type} is unknown")));
+            }
+        };
+        if tag >> 3 == 0 {
+            return Err(broken(start, "field number 0"));
+        }
+        Ok(Some((tag >> 3, value)))
+    }
+
+    #[inline]
+    fn varint(&mut self) -> Result<u64> {
+        let start = self.at;
+        if let Some(&byte) = self.body.get(start)
+            && byte < 0x80
+        {
+            self.at += 1;
+            return Ok(u64::from(byte));
+        }
+        varint::get(self.body, &mut self.at).map_err(|_| broken(start, "not a varint"))
+    }
+
+    #[inline]
+    fn bytes(&mut self) -> Result<Span> {
+        let start = self.at;
+        let length = self.varint()?;
+        let from = self.at;
+        if length > (self.body.len() - from) as u64 {
+            return Err(broken(start, "the message ends inside a field"));
+        }
+        self.at = from + length as usize;
+        Ok((from as u32, self.at as u32))
+    }
+
+    #[inline]
+    fn fixed<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let Some(bytes) = self.body[self.at..].first_chunk::<N>() else {
+            return Err(broken(self.at, "the message ends inside a number"));
+        };
+        self.at += N;
+        Ok(*bytes)
+    }
+}
+
+#[cold]
+fn broken(at: usize, cause: &str) -> CoreError {
+    CoreError::Invalid(format!(
+        "cannot decode a remote-write body at byte {at}: {cause}"
+    ))
+}
+
+#[cold]
+fn mistyped(at: usize, what: &str) -> CoreError {
+    broken(at, &format!("{what} has the wrong wire type"))
+}
+
+fn expect_bytes(value: &Value, at: usize, what: &str) -> Result<Span> {
+    match value {
+        Value::Bytes(span) => Ok(*span),
+        _ => Err(mistyped(at, what)),
+    }
+}
+
+fn expect_varint(value: &Value, at: usize, what: &str) -> Result<u64> {
+    match value {
+        Value::Varint(number) => Ok(*number),
+        _ => Err(mistyped(at, what)),
+    }
+}
+
+/// Decodes a `prometheus.WriteRequest`.
+pub fn decode_1(body: Vec<u8>) -> Result<Batch> {
+    let mut batch = Batch::over(body, Wire::RemoteWrite1, canonicalise_1)?;
+    let body = std::mem::take(&mut batch.body);
+    let mut decoder = Decoder::new(&mut batch, &body, Symbols::default());
+    let mut message = Message::new(&body, (0, body.len() as u32));
+    while let Some((number, value)) = message.next()? {
+        match number {
+            1 => decoder.series(expect_bytes(&value, message.at, "timeseries")?)?,
+            3 => {
+                let row = metadata_row(&body, expect_bytes(&value, message.at, "metadata")?)?;
+                decoder.batch.metadata.push(row);
+            }
+            4 | 5 => {
+                return Err(broken(
+                    message.at,
+                    "this is an io.prometheus.write.v2.Request, not a prometheus.WriteRequest",
+                ));
+            }
+            _ => {}
+        }
+    }
+    decoder.finish()?;
+    batch.body = body;
+    Ok(batch)
+}
+
+/// Decodes an `io.prometheus.write.v2.Request`.
+pub fn decode_2(body: Vec<u8>) -> Result<Batch> {
+    let mut batch = Batch::over(body, Wire::RemoteWrite2, canonicalise_2)?;
+    let body = std::mem::take(&mut batch.body);
+    let symbols = Symbols::read(&body)?;
+    let mut decoder = Decoder::new(&mut batch, &body, symbols);
+    let mut message = Message::new(&body, (0, body.len() as u32));
+    while let Some((number, value)) = message.next()? {
+        match number {
+            5 => decoder.series(expect_bytes(&value, message.at, "timeseries")?)?,
+            1..=3 => {
+                return Err(broken(
+                    message.at,
+                    "this is a prometheus.WriteRequest, not an io.prometheus.write.v2.Request",
+                ));
+            }
+            _ => {}
+        }
+    }
+    let symbols = decoder.finish()?;
+    batch.symbols = symbols.spans;
+    batch.body = body;
+    Ok(batch)
+}
+
+/// More symbols than this in one request are refused: each costs memory beside the body.
+const SYMBOLS_MAX: usize = 1 << 20;
+
+/// The strings of a 2.0 request, which everything in it refers to by number.
+#[derive(Default)]
+struct Symbols {
+    spans: Vec<Span>,
+    hashes: Vec<u128>,
+    /// Which of them is `__name__`.
+    name: Option<u64>,
+    /// Metadata last described under the metric name a symbol holds.
+    described: Vec<Option<MetadataRefs>>,
+}
+
+impl Symbols {
+    /// Read ahead of the series, as protobuf promises no order.
+    fn read(body: &[u8]) -> Result<Self> {
+        let hasher = KeyHasher::of_process();
+        let mut symbols = Self::default();
+        let mut message = Message::new(body, (0, body.len() as u32));
+        while let Some((number, value)) = message.next()? {
+            if number != 4 {
+                continue;
+            }
+            let span = expect_bytes(&value, message.at, "symbols")?;
+            if symbols.spans.len() >= SYMBOLS_MAX {
+                return Err(CoreError::Exhausted(format!(
+                    "cannot decode a remote-write body: more than symbols_max {SYMBOLS_MAX}"
+                )));
+            }
+            let bytes = &body[span.0 as usize..span.1 as usize];
+            if bytes == NAME_LABEL {
+                symbols.name = symbols.name.or(Some(symbols.spans.len() as u64));
+            }
+            symbols.spans.push(span);
+            symbols.hashes.push(hasher.hash(bytes));
+        }
+        symbols.described.resize(symbols.spans.len(), None);
+        Ok(symbols)
+    }
+
+    fn text<'a>(&self, body: &'a [u8], reference: u64) -> Option<Cow<'a, str>> {
+        let span = self.spans.get(reference as usize)?;
+        Some(String::from_utf8_lossy(
+            &body[span.0 as usize..span.1 as usize],
+        ))
+    }
+}
+
+/// How many of what this store does not keep a request held, and where the first stood.
+#[derive(Default)]
+struct Unkept {
+    count: u64,
+    first_line: u32,
+}
+
+impl Unkept {
+    fn add(&mut self, line: u32) {
+        if self.count == 0 {
+            self.first_line = line;
+        }
+        self.count += 1;
+    }
+
+    fn refuse(&self, what: &str, batch: &mut Batch) -> Result<()> {
+        if self.count == 0 {
+            return Ok(());
+        }
+        let reason = format!(
+            "cannot store {} {what} (the first in series {} of the request): not supported yet",
+            self.count, self.first_line
+        );
+        reject(&mut batch.rejected, self.first_line, reason)
+    }
+}
+
+/// Metadata of a 2.0 series: type, and the symbols with help and unit.
+type MetadataRefs = (u64, u64, u64);
+
+/// Where the labels of a series stand.
+#[derive(Clone, Copy, Default)]
+struct Labels {
+    span: Span,
+    /// Other fields stand between them.
+    scattered: bool,
+}
+
+struct Decoder<'a> {
+    batch: &'a mut Batch,
+    body: &'a [u8],
+    hasher: &'static KeyHasher,
+    symbols: Symbols,
+    is_version_2: bool,
+    /// 1-based position of the series being read.
+    line: u32,
+    histograms: Unkept,
+    exemplars: Unkept,
+    /// Scattered labels, copied together.
+    gathered: Vec<u8>,
+}
+
+/// What a series with one sample takes on the wire where labels are few.
+const SERIES_BYTES_ABOUT: usize = 64;
+
+impl<'a> Decoder<'a> {
+    fn new(batch: &'a mut Batch, body: &'a [u8], symbols: Symbols) -> Self {
+        let about = body.len() / SERIES_BYTES_ABOUT;
+        batch.keys.reserve(about);
+        batch.times_ns.reserve(about);
+        batch.values.reserve(about);
+        Self {
+            is_version_2: batch.wire == Wire::RemoteWrite2,
+            batch,
+            body,
+            hasher: KeyHasher::of_process(),
+            symbols,
+            line: 0,
+            histograms: Unkept::default(),
+            exemplars: Unkept::default(),
+            gathered: Vec::new(),
+        }
+    }
+
+    /// Reads one `TimeSeries`; 1.0 and 2.0 agree in its first two fields.
+    #[inline]
+    fn series(&mut self, span: Span) -> Result<()> {
+        self.line = self.line.saturating_add(1);
+        let sample_start = self.batch.times_ns.len();
+        let mut labels: Option<Labels> = None;
+        let mut metadata = None;
+        let mut message = Message::new(self.body, span);
+        loop {
+            let from = message.at;
+            let Some((number, value)) = message.next()? else {
+                break;
+            };
+            match number {
+                1 => {
+                    if !(self.is_version_2 && matches!(value, Value::Varint(_))) {
+                        expect_bytes(&value, message.at, "labels")?;
+                    }
+                    labels = Some(stretched(labels, (from as u32, message.at as u32)));
+                }
+                2 => self.sample(expect_bytes(&value, message.at, "sample")?)?,
+                3 | 4 => {
+                    expect_bytes(&value, message.at, "exemplar or histogram")?;
+                    if (number == 3) == self.is_version_2 {
+                        self.histograms.add(self.line);
+                    } else {
+                        self.exemplars.add(self.line);
+                    }
+                }
+                5 if self.is_version_2 => {
+                    let span = expect_bytes(&value, message.at, "metadata")?;
+                    metadata = metadata_refs(self.body, span)?;
+                }
+                _ => {}
+            }
+        }
+        self.key(labels.unwrap_or_default(), sample_start, metadata)
+    }
+
+    #[inline]
+    fn key(
+        &mut self,
+        labels: Labels,
+        sample_start: usize,
+        metadata: Option<MetadataRefs>,
+    ) -> Result<()> {
+        let has_samples = self.batch.times_ns.len() > sample_start;
+        if !has_samples && metadata.is_none() {
+            return Ok(());
+        }
+        let hash = if self.is_version_2 {
+            self.hash_refs(labels, metadata)?
+        } else {
+            Some(self.hash_labels(labels)?)
+        };
+        let Some(hash) = hash else {
+            self.batch.times_ns.truncate(sample_start);
+            self.batch.values.truncate(sample_start);
+            return Ok(());
+        };
+        if has_samples {
+            self.batch.keys.push(Key {
+                hash,
+                span: labels.span,
+                field: (0, 0),
+                line: self.line,
+                sample_end: self.batch.times_ns.len() as u32,
+            });
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn hash_labels(&mut self, labels: Labels) -> Result<u128> {
+        if !labels.scattered {
+            let bytes = &self.body[labels.span.0 as usize..labels.span.1 as usize];
+            return Ok(self.hasher.hash(bytes));
+        }
+        self.gathered.clear();
+        let mut message = Message::new(self.body, labels.span);
+        loop {
+            let from = message.at;
+            match message.next()? {
+                None => return Ok(self.hasher.hash(&self.gathered)),
+                Some((1, _)) => self
+                    .gathered
+                    .extend_from_slice(&self.body[from..message.at]),
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Hashes what the references of a series stand for; gives none where it refused the series.
+    #[inline]
+    fn hash_refs(
+        &mut self,
+        labels: Labels,
+        metadata: Option<MetadataRefs>,
+    ) -> Result<Option<u128>> {
+        let mut hash = 1;
+        let mut refs = References::new(self.body, labels.span);
+        let mut name = None;
+        let mut key = None;
+        while let Some(reference) = refs.next()? {
+            let Some(&part) = self.symbols.hashes.get(reference as usize) else {
+                let count = self.symbols.spans.len();
+                return self.refuse_series(&format!(
+                    "label reference {reference} is outside its {count} symbols"
+                ));
+            };
+            hash = self.hasher.fold(hash, part);
+            key = match key {
+                None => Some(reference),
+                Some(key) => {
+                    if self.symbols.name == Some(key) {
+                        name = Some(reference);
+                    }
+                    None
+                }
+            };
+        }
+        if key.is_some() {
+            return self.refuse_series("it has an odd number of label references");
+        }
+        if let (Some(name), Some(metadata)) = (name, metadata) {
+            self.describe(name, metadata)?;
+        }
+        Ok(Some(hash))
+    }
+
+    /// Keeps metadata of a metric, once where series after series repeats it.
+    fn describe(&mut self, name: u64, metadata: MetadataRefs) -> Result<()> {
+        let described = &mut self.symbols.described[name as usize];
+        if *described == Some(metadata) {
+            return Ok(());
+        }
+        *described = Some(metadata);
+        let (kind, help, unit) = metadata;
+        let text = |reference| self.symbols.text(self.body, reference);
+        let (Some(name), Some(help), Some(unit)) = (text(name), text(help), text(unit)) else {
+            self.refuse_series::<()>("its metadata refers to symbols that are not there")?;
+            return Ok(());
+        };
+        let kind = metric_type(kind);
+        let row = MetadataRow {
+            name: family(&name, kind).to_owned(),
+            kind: kind.to_owned(),
+            help: help.into_owned(),
+            unit: unit.into_owned(),
+        };
+        if self.batch.metadata.last() != Some(&row) {
+            self.batch.metadata.push(row);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn sample(&mut self, span: Span) -> Result<()> {
+        let mut message = Message::new(self.body, span);
+        let (mut bits, mut time_ms) = (0, 0);
+        while let Some((number, value)) = message.next()? {
+            match (number, value) {
+                (1, Value::Fixed64(number)) => bits = number,
+                (2, Value::Varint(number)) => time_ms = number as i64,
+                (1 | 2, _) => return Err(mistyped(message.at, "a sample's value or timestamp")),
+                _ => {}
+            }
+        }
+        let Some(time_ns) = time_ms.checked_mul(NANOSECONDS_PER_MILLISECOND) else {
+            let reason = format!(
+                "cannot store a sample of series {} of the request: timestamp {time_ms} ms does \
+                 not fit 64 bits of nanoseconds",
+                self.line
+            );
+            return reject(&mut self.batch.rejected, self.line, reason);
+        };
+        self.batch.times_ns.push(time_ns);
+        self.batch.values.push(bits);
+        Ok(())
+    }
+
+    #[cold]
+    fn refuse_series<T>(&mut self, cause: &str) -> Result<Option<T>> {
+        let reason = format!("cannot store series {} of the request: {cause}", self.line);
+        reject(&mut self.batch.rejected, self.line, reason)?;
+        Ok(None)
+    }
+
+    fn finish(self) -> Result<Symbols> {
+        self.histograms.refuse("native histograms", self.batch)?;
+        self.exemplars.refuse("exemplars", self.batch)?;
+        let count = self.batch.times_ns.len();
+        self.batch.kinds.resize(count, Kind::Float64);
+        Ok(self.symbols)
+    }
+}
+
+#[inline]
+fn stretched(labels: Option<Labels>, next: Span) -> Labels {
+    match labels {
+        None => Labels {
+            span: next,
+            scattered: false,
+        },
+        Some(labels) => Labels {
+            span: (labels.span.0, next.1),
+            scattered: labels.scattered || labels.span.1 != next.0,
+        },
+    }
+}
+
+/// Walks label references, packed or not, in the fields numbered 1 of a stretch of a series.
+struct References<'a> {
+    fields: Message<'a>,
+    packed: Message<'a>,
+}
+
+impl<'a> References<'a> {
+    fn new(body: &'a [u8], span: Span) -> Self {
+        Self {
+            fields: Message::new(body, span),
+            packed: Message::new(body, (0, 0)),
+        }
+    }
+
+    #[inline]
+    fn next(&mut self) -> Result<Option<u64>> {
+        loop {
+            if self.packed.at < self.packed.body.len() {
+                return self.packed.varint().map(Some);
+            }
+            match self.fields.next()? {
+                None => return Ok(None),
+                Some((1, Value::Varint(reference))) => return Ok(Some(reference)),
+                Some((1, Value::Bytes(span))) => {
+                    self.packed = Message::new(self.fields.body, span);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+/// None where nothing is told.
+fn metadata_refs(body: &[u8], span: Span) -> Result<Option<MetadataRefs>> {
+    let mut message = Message::new(body, span);
+    let mut refs = (0, 0, 0);
+    while let Some((number, value)) = message.next()? {
+        match number {
+            1 => refs.0 = expect_varint(&value, message.at, "a metric's type")?,
+            3 => refs.1 = expect_varint(&value, message.at, "a metric's help")?,
+            4 => refs.2 = expect_varint(&value, message.at, "a metric's unit")?,
+            _ => {}
+        }
+    }
+    Ok((refs != (0, 0, 0)).then_some(refs))
+}
+
+/// A `MetricMetadata` of 1.0.
+fn metadata_row(body: &[u8], span: Span) -> Result<MetadataRow> {
+    let mut message = Message::new(body, span);
+    let mut kind = 0;
+    let mut texts = [Cow::Borrowed(""), Cow::Borrowed(""), Cow::Borrowed("")];
+    while let Some((number, value)) = message.next()? {
+        let slot = match number {
+            1 => {
+                kind = expect_varint(&value, message.at, "a metric's type")?;
+                continue;
+            }
+            2 => 0,
+            4 => 1,
+            5 => 2,
+            _ => continue,
+        };
+        let span = expect_bytes(&value, message.at, "a metric's metadata")?;
+        texts[slot] = String::from_utf8_lossy(&body[span.0 as usize..span.1 as usize]);
+    }
+    let [name, help, unit] = texts.map(Cow::into_owned);
+    Ok(MetadataRow {
+        name,
+        kind: metric_type(kind).to_owned(),
+        help,
+        unit,
+    })
+}
+
+/// Types added later are unknown here.
+fn metric_type(number: u64) -> &'static str {
+    METRIC_TYPES.get(number as usize).unwrap_or(&"unknown")
+}
+
+/// The family that metadata belongs to: 2.0 repeats it with every series of the family.
+fn family<'a>(name: &'a str, kind: &str) -> &'a str {
+    let suffixes: &[&str] = match kind {
+        "histogram" => &["_bucket", "_sum", "_count"],
+        "gaugehistogram" => &["_bucket", "_gsum", "_gcount"],
+        "summary" => &["_sum", "_count"],
+        _ => &[],
+    };
+    suffixes
+        .iter()
+        .find_map(|suffix| name.strip_suffix(suffix))
+        .filter(|family| !family.is_empty())
+        .unwrap_or(name)
+}
+
+fn canonicalise_1(
+    batch: &Batch,
+    key: usize,
+    defaults: &[(String, String)],
+    forced: &[(String, String)],
+) -> Result<Vec<u8>> {
+    let mut pairs = Vec::new();
+    let mut message = Message::new(&batch.body, batch.keys[key].span);
+    while let Some((number, value)) = message.next()? {
+        if number == 1 {
+            let span = expect_bytes(&value, message.at, "labels")?;
+            pairs.push(label_pair(&batch.body, span)?);
+        }
+    }
+    named(batch, key, &pairs, defaults, forced)
+}
+
+fn label_pair(body: &[u8], span: Span) -> Result<(Span, Span)> {
+    let mut message = Message::new(body, span);
+    let mut pair = ((0, 0), (0, 0));
+    while let Some((number, value)) = message.next()? {
+        match number {
+            1 => pair.0 = expect_bytes(&value, message.at, "a label's name")?,
+            2 => pair.1 = expect_bytes(&value, message.at, "a label's value")?,
+            _ => {}
+        }
+    }
+    Ok(pair)
+}
+
+fn canonicalise_2(
+    batch: &Batch,
+    key: usize,
+    defaults: &[(String, String)],
+    forced: &[(String, String)],
+) -> Result<Vec<u8>> {
+    let mut spans = Vec::new();
+    let mut references = References::new(&batch.body, batch.keys[key].span);
+    while let Some(reference) = references.next()? {
+        let Some(span) = batch.symbols.get(reference as usize) else {
+            return Err(CoreError::Invalid(format!(
+                "cannot store a series: label reference {reference} is outside its symbols"
+            )));
+        };
+        spans.push(*span);
+    }
+    let pairs: Vec<(Span, Span)> = spans.chunks_exact(2).map(|two| (two[0], two[1])).collect();
+    named(batch, key, &pairs, defaults, forced)
+}
+
+/// Takes the name from the labels; what is wrong names the series as far as it can be named.
+fn named(
+    batch: &Batch,
+    key: usize,
+    pairs: &[(Span, Span)],
+    defaults: &[(String, String)],
+    forced: &[(String, String)],
+) -> Result<Vec<u8>> {
+    let mut names = pairs
+        .iter()
+        .filter(|(name, _)| batch.bytes(*name) == NAME_LABEL);
+    let name = names
+        .next()
+        .map_or(&b""[..], |(_, value)| batch.bytes(*value));
+    let refused = |cause: &dyn std::fmt::Display| {
+        let line = batch.keys[key].line;
+        let name = quoted(name);
+        CoreError::Invalid(format!(
+            "cannot store series {line} of the request {name:?}: {cause}"
+        ))
+    };
+    if name.is_empty() {
+        return Err(refused(&"it has no label __name__"));
+    }
+    if names.next().is_some() {
+        return Err(refused(&"label \"__name__\" is given twice"));
+    }
+    let mut labels = Vec::with_capacity(pairs.len());
+    for (label, value) in pairs {
+        if batch.bytes(*label) != NAME_LABEL {
+            let label = std::str::from_utf8(batch.bytes(*label));
+            let value = std::str::from_utf8(batch.bytes(*value));
+            let (Ok(label), Ok(value)) = (label, value) else {
+                return Err(refused(&"a label is not valid UTF-8"));
+            };
+            labels.push((Cow::Borrowed(label), Cow::Borrowed(value)));
+        }
+    }
+    let name = std::str::from_utf8(name).map_err(|_| refused(&"its name is not valid UTF-8"))?;
+    assemble(name, "", &labels, defaults, forced).map_err(|error| refused(&error))
+}
 
 #[cfg(feature = "python")]
 pub(crate) mod python {
+    use crate::batch::python::PyBatch;
+    use crate::decompress::decompress;
     use pyo3::prelude::*;
 
-    pub fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-        Ok(())
+    #[pyfunction]
+    #[pyo3(signature = (body, *, encoding = "identity", size_bytes_max = usize::MAX >> 1))]
+    fn decode_remote_write_1(
+        py: Python<'_>,
+        body: &[u8],
+        encoding: &str,
+        size_bytes_max: usize,
+    ) -> PyResult<PyBatch> {
+        let batch = py.detach(|| super::decode_1(decompress(encoding, body, size_bytes_max)?))?;
+        Ok(PyBatch(batch))
+    }
+
+    #[pyfunction]
+    #[pyo3(signature = (body, *, encoding = "identity", size_bytes_max = usize::MAX >> 1))]
+    fn decode_remote_write_2(
+        py: Python<'_>,
+        body: &[u8],
+        encoding: &str,
+        size_bytes_max: usize,
+    ) -> PyResult<PyBatch> {
+        let batch = py.detach(|| super::decode_2(decompress(encoding, body, size_bytes_max)?))?;
+        Ok(PyBatch(batch))
+    }
+
+    pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add_function(wrap_pyfunction!(decode_remote_write_1, module)?)?;
+        module.add_function(wrap_pyfunction!(decode_remote_write_2, module)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::STALE_NAN_BITS;
+    use crate::series::SeriesView;
+    use proptest::prelude::*;
+
+    fn varint_field(out: &mut Vec<u8>, number: u64, value: u64) {
+        varint::put(out, number << 3);
+        varint::put(out, value);
+    }
+
+    fn bytes_field(out: &mut Vec<u8>, number: u64, bytes: &[u8]) {
+        varint::put(out, number << 3 | 2);
+        varint::put_slice(out, bytes);
+    }
+
+    fn sample(bits: u64, time_ms: i64) -> Vec<u8> {
+        let mut out = vec![1 << 3 | 1];
+        out.extend_from_slice(&bits.to_le_bytes());
+        varint_field(&mut out, 2, time_ms as u64);
+        out
+    }
+
+    fn label(name: &str, value: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        bytes_field(&mut out, 1, name.as_bytes());
+        bytes_field(&mut out, 2, value.as_bytes());
+        out
+    }
+
+    /// A 1.0 series.
+    fn series(labels: &[(&str, &str)], samples: &[(u64, i64)]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (name, value) in labels {
+            bytes_field(&mut out, 1, &label(name, value));
+        }
+        for (bits, time_ms) in samples {
+            bytes_field(&mut out, 2, &sample(*bits, *time_ms));
+        }
+        out
+    }
+
+    fn request(series: &[Vec<u8>]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for one in series {
+            bytes_field(&mut out, 1, one);
+        }
+        out
+    }
+
+    /// A 2.0 series with packed references.
+    fn series_2(refs: &[u64], samples: &[(u64, i64)], metadata: &[u8]) -> Vec<u8> {
+        let mut packed = Vec::new();
+        for reference in refs {
+            varint::put(&mut packed, *reference);
+        }
+        let mut out = Vec::new();
+        bytes_field(&mut out, 1, &packed);
+        for (bits, time_ms) in samples {
+            bytes_field(&mut out, 2, &sample(*bits, *time_ms));
+        }
+        if !metadata.is_empty() {
+            bytes_field(&mut out, 5, metadata);
+        }
+        out
+    }
+
+    fn request_2(symbols: &[&str], series: &[Vec<u8>]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for symbol in symbols {
+            bytes_field(&mut out, 4, symbol.as_bytes());
+        }
+        for one in series {
+            bytes_field(&mut out, 5, one);
+        }
+        out
+    }
+
+    fn dump(batch: &Batch) -> Vec<String> {
+        let mut out = Vec::new();
+        for key in 0..batch.keys.len() {
+            let bytes = batch.canonical(key, &[], &[]).unwrap();
+            let view = SeriesView::parse(&bytes).unwrap();
+            let end = batch.keys[key].sample_end as usize;
+            for at in batch.sample_start(key)..end {
+                let value = f64::from_bits(batch.values[at]);
+                out.push(format!(
+                    "{} {:?} {value} {}",
+                    view.name, view.labels, batch.times_ns[at]
+                ));
+            }
+        }
+        out
+    }
+
+    const ONE: u64 = 0x3ff0_0000_0000_0000;
+    const TWO: u64 = 0x4000_0000_0000_0000;
+
+    #[test]
+    fn version_1_series_come_out() {
+        let body = request(&[
+            series(&[("__name__", "up"), ("job", "a")], &[(ONE, 5), (TWO, -6)]),
+            series(&[("job", "b"), ("__name__", "up"), ("e", "")], &[(0, 0)]),
+            series(&[("__name__", "no_samples")], &[]),
+        ]);
+        let batch = decode_1(body).unwrap();
+        let expected = [
+            "up [(\"job\", \"a\")] 1 5000000",
+            "up [(\"job\", \"a\")] 2 -6000000",
+            "up [(\"job\", \"b\")] 0 0",
+        ];
+        assert_eq!(dump(&batch), expected);
+        assert_eq!(batch.rejected, vec![]);
+        assert_eq!(batch.keys.len(), 2);
+        assert_eq!(batch.kinds, vec![Kind::Float64; 3]);
+    }
+
+    #[test]
+    fn staleness_markers_keep_their_bits() {
+        let body = request(&[series(&[("__name__", "up")], &[(STALE_NAN_BITS, 1)])]);
+        assert_eq!(decode_1(body).unwrap().values, [STALE_NAN_BITS]);
+    }
+
+    #[test]
+    fn scattered_labels_hash_like_those_in_one_piece() {
+        let labels = [("__name__", "up"), ("job", "a")];
+        let mut scattered = Vec::new();
+        bytes_field(&mut scattered, 1, &label("__name__", "up"));
+        bytes_field(&mut scattered, 2, &sample(ONE, 1));
+        bytes_field(&mut scattered, 1, &label("job", "a"));
+        let batch = decode_1(request(&[series(&labels, &[(TWO, 2)]), scattered])).unwrap();
+        assert_eq!(batch.keys[0].hash, batch.keys[1].hash);
+        assert_eq!(
+            batch.canonical(0, &[], &[]).unwrap(),
+            batch.canonical(1, &[], &[]).unwrap()
+        );
+    }
+
+    #[test]
+    fn labels_that_cannot_be_name_the_series() {
+        for (labels, cause) in [
+            (
+                &[("a", "b")][..],
+                "1 of the request \"\": it has no label __name__",
+            ),
+            (
+                &[("__name__", ""), ("a", "b")],
+                "1 of the request \"\": it has no label __name__",
+            ),
+            (
+                &[("__name__", "x"), ("a", "b"), ("a", "c")],
+                "1 of the request \"x\": label \"a\" is given twice",
+            ),
+            (
+                &[("__name__", "x"), ("__name__", "y")],
+                "1 of the request \"x\": label \"__name__\" is given twice",
+            ),
+            (
+                &[("__name__", "x"), ("", "b")],
+                "1 of the request \"x\": a label's name is empty",
+            ),
+            (
+                &[("__name__", "x"), ("__rp__", "b")],
+                "1 of the request \"x\": label \"__rp__\" is reserved, clients may not send it",
+            ),
+        ] {
+            let batch = decode_1(request(&[series(labels, &[(ONE, 1)])])).unwrap();
+            let error = batch.canonical(0, &[], &[]).unwrap_err();
+            assert_eq!(error.to_string(), format!("cannot store series {cause}"));
+        }
+    }
+
+    #[test]
+    fn what_is_not_kept_is_counted_and_named() {
+        let mut with_all = series(&[("__name__", "x")], &[(ONE, 1)]);
+        bytes_field(&mut with_all, 3, b"");
+        bytes_field(&mut with_all, 4, b"");
+        bytes_field(&mut with_all, 4, b"");
+        let plain = series(&[("__name__", "y")], &[(ONE, 1)]);
+        let batch = decode_1(request(&[plain, with_all.clone()])).unwrap();
+        let reasons: Vec<&str> = batch.rejected.iter().map(|one| &*one.reason).collect();
+        let expected = [
+            "cannot store 2 native histograms (the first in series 2 of the request): not supported yet",
+            "cannot store 1 exemplars (the first in series 2 of the request): not supported yet",
+        ];
+        assert_eq!(reasons, expected);
+        assert_eq!(batch.times_ns.len(), 2);
+    }
+
+    #[test]
+    fn a_time_that_does_not_fit_is_refused_alone() {
+        let one = series(&[("__name__", "x")], &[(ONE, 9_223_372_036_855), (ONE, 1)]);
+        let batch = decode_1(request(&[one])).unwrap();
+        assert_eq!(batch.times_ns, [1_000_000]);
+        assert!(
+            batch.rejected[0]
+                .reason
+                .contains("timestamp 9223372036855 ms does not fit")
+        );
+    }
+
+    #[test]
+    fn metadata_of_version_1_is_kept() {
+        let mut row = Vec::new();
+        varint_field(&mut row, 1, 3);
+        for (number, text) in [(2, "http_seconds"), (4, "How long."), (5, "seconds")] {
+            bytes_field(&mut row, number, text.as_bytes());
+        }
+        let mut body = Vec::new();
+        bytes_field(&mut body, 3, &row);
+        let row = MetadataRow {
+            name: "http_seconds".into(),
+            kind: "histogram".into(),
+            help: "How long.".into(),
+            unit: "seconds".into(),
+        };
+        assert_eq!(decode_1(body).unwrap().metadata, vec![row]);
+    }
+
+    #[test]
+    fn version_2_resolves_symbols_whatever_their_order() {
+        let first = request_2(
+            &["", "__name__", "up", "job", "a"],
+            &[series_2(&[1, 2, 3, 4], &[(ONE, 5)], b"")],
+        );
+        let second = request_2(
+            &["", "a", "job", "up", "__name__"],
+            &[series_2(&[4, 3, 2, 1], &[(ONE, 5)], b"")],
+        );
+        let (first, second) = (decode_2(first).unwrap(), decode_2(second).unwrap());
+        assert_eq!(dump(&first), ["up [(\"job\", \"a\")] 1 5000000"]);
+        assert_eq!(dump(&first), dump(&second));
+        assert_eq!(first.keys[0].hash, second.keys[0].hash);
+    }
+
+    #[test]
+    fn references_need_not_be_packed() {
+        let mut one = Vec::new();
+        for reference in [1, 2] {
+            varint_field(&mut one, 1, reference);
+        }
+        bytes_field(&mut one, 2, &sample(ONE, 1));
+        let packed = series_2(&[1, 2], &[(ONE, 1)], b"");
+        let batch = decode_2(request_2(&["", "__name__", "up"], &[one, packed])).unwrap();
+        assert_eq!(batch.keys[0].hash, batch.keys[1].hash);
+    }
+
+    #[test]
+    fn bad_references_refuse_the_series_alone() {
+        let symbols = ["", "__name__", "up"];
+        let body = request_2(
+            &symbols,
+            &[
+                series_2(&[1, 9], &[(ONE, 1)], b""),
+                series_2(&[1, 2, 1], &[(ONE, 1)], b""),
+                series_2(&[1, 2], &[(ONE, 1)], b""),
+            ],
+        );
+        let batch = decode_2(body).unwrap();
+        let reasons: Vec<&str> = batch.rejected.iter().map(|one| &*one.reason).collect();
+        let expected = [
+            "cannot store series 1 of the request: label reference 9 is outside its 3 symbols",
+            "cannot store series 2 of the request: it has an odd number of label references",
+        ];
+        assert_eq!(reasons, expected);
+        assert_eq!(batch.times_ns, [1_000_000]);
+        assert_eq!(batch.keys[0].sample_end, 1);
+    }
+
+    #[test]
+    fn metadata_of_version_2_is_kept_once_a_family() {
+        let symbols = [
+            "", "__name__", "h_bucket", "h_count", "Help.", "le", "1", "2",
+        ];
+        let mut metadata = Vec::new();
+        varint_field(&mut metadata, 1, 3);
+        varint_field(&mut metadata, 3, 4);
+        let body = request_2(
+            &symbols,
+            &[
+                series_2(&[1, 2, 5, 6], &[(ONE, 1)], &metadata),
+                series_2(&[1, 2, 5, 7], &[(ONE, 1)], &metadata),
+                series_2(&[1, 3], &[], &metadata),
+            ],
+        );
+        let row = MetadataRow {
+            name: "h".into(),
+            kind: "histogram".into(),
+            help: "Help.".into(),
+            unit: String::new(),
+        };
+        assert_eq!(decode_2(body).unwrap().metadata, vec![row]);
+    }
+
+    #[test]
+    fn the_other_version_is_named() {
+        let error = decode_1(request_2(&[""], &[])).unwrap_err().to_string();
+        assert!(
+            error.contains("io.prometheus.write.v2.Request, not"),
+            "{error}"
+        );
+        let error = decode_2(request(&[vec![]])).unwrap_err().to_string();
+        assert!(error.contains("prometheus.WriteRequest, not"), "{error}");
+    }
+
+    #[test]
+    fn broken_protobuf_names_the_place() {
+        for (body, cause) in [
+            (
+                &[0x0a, 0x05, 0x00][..],
+                "at byte 1: the message ends inside a field",
+            ),
+            (&[0x0f], "at byte 0: wire type 7 is unknown"),
+            (&[0x0a, 0xff], "at byte 1: not a varint"),
+            (&[0x00, 0x00], "at byte 0: field number 0"),
+            (
+                &[0x08, 0x00],
+                "at byte 2: timeseries has the wrong wire type",
+            ),
+        ] {
+            let error = decode_1(body.to_vec()).unwrap_err().to_string();
+            assert_eq!(error, format!("cannot decode a remote-write body {cause}"));
+        }
+    }
+
+    fn check_shape(batch: &Batch) {
+        assert_eq!(batch.times_ns.len(), batch.values.len());
+        assert_eq!(batch.times_ns.len(), batch.kinds.len());
+        let end = batch.keys.last().map_or(0, |key| key.sample_end as usize);
+        assert_eq!(end, batch.times_ns.len());
+        for key in 0..batch.keys.len() {
+            let _ = batch.canonical(key, &[], &[]);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_give_a_batch_or_an_error(body: Vec<u8>) {
+            for decode in [decode_1, decode_2] {
+                if let Ok(batch) = decode(body.clone()) {
+                    check_shape(&batch);
+                }
+            }
+        }
+
+        #[test]
+        fn flipped_bytes_give_a_batch_or_an_error(position: usize, flip: u8, cut: usize) {
+            let mut metadata = Vec::new();
+            varint_field(&mut metadata, 3, 2);
+            let bodies = [
+                request(&[series(&[("__name__", "up"), ("job", "a")], &[(ONE, 5), (TWO, 6)])]),
+                request_2(&["", "__name__", "up"], &[series_2(&[1, 2], &[(ONE, 5)], &metadata)]),
+            ];
+            for mut body in bodies {
+                let length = body.len();
+                body[position % length] ^= flip;
+                body.truncate(length - cut % 3);
+                for decode in [decode_1, decode_2] {
+                    if let Ok(batch) = decode(body.clone()) {
+                        check_shape(&batch);
+                    }
+                }
+            }
+        }
     }
 }

@@ -139,36 +139,53 @@ fn text<'a>(bytes: &'a [u8], at: &mut usize) -> Result<&'a str> {
 }
 
 #[cfg(feature = "python")]
+// Arguments arrive owned from the interpreter.
+#[allow(clippy::needless_pass_by_value)]
 pub(crate) mod python {
-    use super::{SeriesView, canonical};
+    use super::SeriesView;
     use pyo3::prelude::*;
     use pyo3::types::PyBytes;
 
-    type Parsed = (String, String, Vec<(String, String)>);
+    type Labels = Vec<(String, String)>;
 
     #[pyfunction]
-    #[allow(clippy::needless_pass_by_value)]
     fn encode_series<'py>(
         py: Python<'py>,
         name: &str,
         field: &str,
-        labels: Vec<(String, String)>,
+        labels: Labels,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let mut pairs: Vec<(&str, &str)> = labels.iter().map(|(k, v)| (&**k, &**v)).collect();
-        Ok(PyBytes::new(py, &canonical(name, field, &mut pairs)?))
+        let mut pairs: Vec<(&str, &str)> = labels
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect();
+        let bytes = super::canonical(name, field, &mut pairs)?;
+        Ok(PyBytes::new(py, &bytes))
     }
 
     #[pyfunction]
-    fn parse_series(canonical: &[u8]) -> PyResult<Parsed> {
+    fn parse_series(canonical: &[u8]) -> PyResult<(String, String, Labels)> {
         let view = SeriesView::parse(canonical)?;
-        let pairs = view.labels.iter();
-        let labels = pairs.map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-        Ok((view.name.to_owned(), view.field.to_owned(), labels.collect()))
+        let labels = view.labels.iter();
+        let owned = labels.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        Ok((view.name.to_owned(), view.field.to_owned(), owned.collect()))
+    }
+
+    #[pyfunction]
+    fn series_id(canonical: &[u8]) -> u128 {
+        super::series_id(canonical)
+    }
+
+    #[pyfunction]
+    fn shard(tenant: &str, id: u128) -> u16 {
+        super::shard(tenant, id)
     }
 
     pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add_function(wrap_pyfunction!(encode_series, module)?)?;
-        module.add_function(wrap_pyfunction!(parse_series, module)?)
+        module.add_function(wrap_pyfunction!(parse_series, module)?)?;
+        module.add_function(wrap_pyfunction!(series_id, module)?)?;
+        module.add_function(wrap_pyfunction!(shard, module)?)
     }
 }
 
