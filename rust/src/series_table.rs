@@ -1,10 +1,717 @@
 //! Raw keys to series: the lookup every written sample passes, and the live label index.
+//!
+//! `resolve` (its own file) reads it for each batch; the head replays and selects through it.
+//! A known series takes no lock but shared ones; new series of one tenant are admitted one batch
+//! at a time.
+//!
+//! Sweeping reuses references safely. Whoever looks references up opens a *flight* first and marks
+//! each series with its number; a head generation counts a *hold* on each series it has samples
+//! of. A series leaves the table only if it is idle, nobody holds it, and its last flight is
+//! closed; looking up and leaving exclude each other through `gate`. So a reference in a batch on
+//! its way, in a live generation or in a snapshot of one never changes its meaning. Idle series
+//! that are held leave the count of active series at once and the table at a later sweep.
+
+use crate::error::{CoreError, Result};
+use crate::live_index::LiveIndex;
+use crate::record::{Record, TENANT_BYTES_MAX, corrupt};
+use crate::record_control::{Definition, decode_definitions, encode_definitions};
+use crate::selector::{LabelIndex, Matcher, select_in};
+use crate::series::{SeriesId, SeriesView, series_id, shard};
+use crate::series_store::{ACTIVE, DEFINED, Hot, LIVE, SeriesStore};
+use hashbrown::{HashMap, HashTable};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use roaring::RoaringBitmap;
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// Stands for no series in columns of references.
+pub const NO_SERIES: u32 = u32::MAX;
+/// Raw spellings remembered of one series: further ones work, more slowly, and cannot fill memory.
+const RAW_KEYS_PER_SERIES_MAX: u8 = 8;
+const LOOKUP_SHARD_COUNT: usize = 32;
+/// Series looked at under one hold of the gate: about a millisecond where all of them leave.
+const SWEEP_STEP: u32 = 1024;
+const SWEEP_WAIT: Duration = Duration::from_millis(5);
+/// Definitions encoded into one record of a checkpoint end soon after so many bytes.
+const DEFINITIONS_RECORD_BYTES: usize = 1 << 20;
+
+/// Limits on what one call may add to a tenant.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Admission {
+    pub active_series_max: u64,
+    pub new_series_max: u64,
+    pub new_series_count: u64,
+}
+
+pub(crate) enum Admitted {
+    Series(u32),
+    Refused(String),
+}
+
+#[derive(Default)]
+pub(crate) struct TenantState {
+    by_id: HashTable<u32>,
+    index: LiveIndex,
+}
+
+pub struct Tenant {
+    pub name: Box<str>,
+    pub index: u32,
+    active: AtomicU64,
+    pub(crate) state: RwLock<TenantState>,
+}
+
+#[derive(Clone, Copy)]
+struct RawEntry {
+    key: [u32; 4],
+    reference: u32,
+}
+
+type LookupShard = RwLock<HashTable<RawEntry>>;
+
+fn words(key: u128) -> [u32; 4] {
+    [
+        key as u32,
+        (key >> 32) as u32,
+        (key >> 64) as u32,
+        (key >> 96) as u32,
+    ]
+}
+
+/// Raw keys are hashes already: their low half serves as it is.
+fn entry_hash(entry: &RawEntry) -> u64 {
+    u64::from(entry.key[0]) | u64::from(entry.key[1]) << 32
+}
+
+#[derive(Default)]
+struct Flights {
+    state: Mutex<FlightsState>,
+}
+
+#[derive(Default)]
+struct FlightsState {
+    last: u64,
+    open: BTreeSet<u64>,
+}
+
+/// While it lives, the series that were looked up under its number keep their references.
+pub(crate) struct Flight {
+    flights: Arc<Flights>,
+    number: u64,
+}
+
+impl Flight {
+    pub fn number(&self) -> u32 {
+        self.number as u32
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.flights.state.lock().open.remove(&self.number);
+    }
+}
+
+#[derive(Default)]
+struct Tenants {
+    by_name: HashMap<Arc<str>, u32>,
+    list: Vec<Arc<Tenant>>,
+}
+
+pub(crate) struct Table {
+    pub store: SeriesStore,
+    lookup: [LookupShard; LOOKUP_SHARD_COUNT],
+    tenants: RwLock<Tenants>,
+    pub gate: RwLock<()>,
+    flights: Arc<Flights>,
+    epoch: Mutex<u64>,
+    sweeping: Mutex<()>,
+    scope_hashers: [RandomState; 2],
+    id_salt: (u64, u64),
+}
+
+/// Shared by everyone who writes or reads; clones are the same table.
+#[derive(Clone)]
+pub struct SeriesTable(pub(crate) Arc<Table>);
+
+impl Default for SeriesTable {
+    fn default() -> Self {
+        let hasher = RandomState::new();
+        Self(Arc::new(Table {
+            store: SeriesStore::default(),
+            lookup: std::array::from_fn(|_| RwLock::default()),
+            tenants: RwLock::default(),
+            gate: RwLock::new(()),
+            flights: Arc::default(),
+            epoch: Mutex::new(0),
+            sweeping: Mutex::new(()),
+            scope_hashers: [RandomState::new(), RandomState::new()],
+            id_salt: (hasher.hash_one(0u8), hasher.hash_one(1u8)),
+        }))
+    }
+}
+
+impl Table {
+    /// Ids can be ground offline to share low bits; a secret product cannot.
+    fn id_hash(&self, id: SeriesId) -> u64 {
+        let low = u128::from(id as u64 ^ self.id_salt.0);
+        let high = u128::from((id >> 64) as u64 ^ self.id_salt.1);
+        let product = low.wrapping_mul(high);
+        product as u64 ^ (product >> 64) as u64
+    }
+
+    pub fn scope(
+        &self,
+        tenant: &Tenant,
+        wire: u8,
+        defaults: &[(String, String)],
+        forced: &[(String, String)],
+    ) -> u128 {
+        let [low, high] = &self.scope_hashers;
+        let scope = (tenant.index, wire, defaults, forced);
+        u128::from(low.hash_one(scope)) | u128::from(high.hash_one(scope)) << 64
+    }
+
+    pub fn begin_flight(&self) -> Flight {
+        let mut state = self.flights.state.lock();
+        state.last += 1;
+        let number = state.last;
+        state.open.insert(number);
+        drop(state);
+        Flight {
+            flights: self.flights.clone(),
+            number,
+        }
+    }
+
+    fn oldest_flight(&self) -> u32 {
+        let state = self.flights.state.lock();
+        state.open.first().copied().unwrap_or(state.last + 1) as u32
+    }
+
+    /// Looks raw keys up, in order; `NO_SERIES` where one is unknown. Call it under the gate.
+    pub fn look_up(&self, raw_keys: impl Iterator<Item = u128>, out: &mut Vec<u32>) {
+        // Recursive reads never wait for a waiting writer, and a writer holds one shard at a time
+        // without waiting for another: holding several shards here cannot end in a deadlock.
+        let mut shards: [Option<RwLockReadGuard<'_, HashTable<RawEntry>>>; LOOKUP_SHARD_COUNT] =
+            [const { None }; LOOKUP_SHARD_COUNT];
+        for key in raw_keys {
+            let at = (key >> 123) as usize;
+            let shard = shards[at].get_or_insert_with(|| self.lookup[at].read_recursive());
+            let wanted = words(key);
+            let found = shard.find(key as u64, |entry| entry.key == wanted);
+            out.push(found.map_or(NO_SERIES, |entry| entry.reference));
+        }
+    }
+
+    /// Remembers where a raw key leads. Call it in the flight that knows `reference`.
+    pub fn remember(&self, raw_key: u128, reference: u32) {
+        let key = words(raw_key);
+        let mut shard = self.lookup[(raw_key >> 123) as usize].write();
+        if let Some(entry) = shard.find_mut(raw_key as u64, |entry| entry.key == key) {
+            if entry.reference != reference && self.store.add_raw_key(reference, u8::MAX) {
+                entry.reference = reference;
+            }
+        } else if self.store.add_raw_key(reference, RAW_KEYS_PER_SERIES_MAX) {
+            shard.insert_unique(raw_key as u64, RawEntry { key, reference }, entry_hash);
+        }
+    }
+
+    pub fn find_tenant(&self, name: &str) -> Option<Arc<Tenant>> {
+        let tenants = self.tenants.read();
+        let at = *tenants.by_name.get(name)?;
+        tenants.list.get(at as usize).cloned()
+    }
+
+    pub fn tenant_at(&self, index: u32) -> Option<Arc<Tenant>> {
+        self.tenants.read().list.get(index as usize).cloned()
+    }
+
+    pub fn tenant(&self, name: &str) -> Result<Arc<Tenant>> {
+        if let Some(tenant) = self.find_tenant(name) {
+            return Ok(tenant);
+        }
+        if name.is_empty() || name.len() > TENANT_BYTES_MAX {
+            return Err(CoreError::Invalid(format!(
+                "cannot name a tenant {name:?}: it must have 1 to {TENANT_BYTES_MAX} bytes"
+            )));
+        }
+        let mut tenants = self.tenants.write();
+        if let Some(&at) = tenants.by_name.get(name) {
+            return Ok(tenants.list[at as usize].clone());
+        }
+        let tenant = Arc::new(Tenant {
+            name: name.into(),
+            index: tenants.list.len() as u32,
+            active: AtomicU64::new(0),
+            state: RwLock::default(),
+        });
+        tenants.by_name.insert(name.into(), tenant.index);
+        tenants.list.push(tenant.clone());
+        Ok(tenant)
+    }
+
+    /// Finds a series by its id; call it under the gate.
+    pub fn find(&self, state: &TenantState, id: SeriesId) -> Option<u32> {
+        let same = |reference: &u32| self.store.hot(*reference).id() == id;
+        state.by_id.find(self.id_hash(id), same).copied()
+    }
+
+    /// Finds or registers a series and counts it as active, within the limits where there are any.
+    /// Call it under the gate, with the tenant's state locked.
+    pub fn admit(
+        &self,
+        tenant: &Tenant,
+        state: &mut TenantState,
+        canonical: &[u8],
+        limits: Option<&mut Admission>,
+    ) -> Result<Admitted> {
+        let id = series_id(canonical);
+        let known = self.find(state, id);
+        if let Some(reference) = known.filter(|&known| self.store.hot(known).has(ACTIVE)) {
+            return Ok(Admitted::Series(reference));
+        }
+        if let Some(limits) = limits {
+            if tenant.active.load(Relaxed) >= limits.active_series_max {
+                let limit = limits.active_series_max;
+                let reason = format!("active series limit of {limit} reached");
+                return Ok(Admitted::Refused(reason));
+            }
+            if known.is_none() {
+                if limits.new_series_count >= limits.new_series_max {
+                    let reason = "new-series allowance used up".to_owned();
+                    return Ok(Admitted::Refused(reason));
+                }
+                limits.new_series_count += 1;
+            }
+        }
+        let reference = match known {
+            Some(reference) => reference,
+            None => self.register(tenant, state, id, canonical)?,
+        };
+        if !self.store.hot(reference).set(ACTIVE) {
+            tenant.active.fetch_add(1, Relaxed);
+        }
+        Ok(Admitted::Series(reference))
+    }
+
+    fn register(
+        &self,
+        tenant: &Tenant,
+        state: &mut TenantState,
+        id: SeriesId,
+        canonical: &[u8],
+    ) -> Result<u32> {
+        let series = SeriesView::parse(canonical)?;
+        let home = shard(&tenant.name, id);
+        let reference = self.store.insert(tenant.index, id, home, canonical)?;
+        let rehash = |reference: &u32| self.id_hash(self.store.hot(*reference).id());
+        state
+            .by_id
+            .insert_unique(self.id_hash(id), reference, rehash);
+        state.index.insert(reference, &series);
+        Ok(reference)
+    }
+
+    fn unregister(&self, tenant: &Tenant, state: &mut TenantState, reference: u32) {
+        let hot = self.store.hot(reference);
+        let hash = self.id_hash(hot.id());
+        if hot.unset(ACTIVE) {
+            tenant.active.fetch_sub(1, Relaxed);
+        }
+        if let Ok(entry) = state.by_id.find_entry(hash, |&other| other == reference) {
+            entry.remove();
+        }
+        let cold = self.store.remove(reference);
+        if let Ok(series) = SeriesView::parse(&cold.canonical) {
+            state.index.remove(reference, &series);
+        }
+        if state.by_id.len() < state.by_id.capacity() / 4 {
+            let rehash = |reference: &u32| self.id_hash(self.store.hot(*reference).id());
+            state.by_id.shrink_to_fit(rehash);
+        }
+    }
+
+    /// Appends the canonical bytes of a series to `out`.
+    pub fn canonical(&self, reference: u32, out: &mut Vec<u8>) -> Result<()> {
+        let copy = |cold: &crate::series_store::Cold| out.extend_from_slice(&cold.canonical);
+        self.store
+            .cold(reference, copy)
+            .ok_or_else(|| corrupt(&format!("series reference {reference} is unknown")))
+    }
+
+    /// Every series is defined again in a later epoch; true in the one that is under way.
+    pub fn enter_epoch(&self, epoch: u64) {
+        let mut current = self.epoch.lock();
+        if *current != epoch {
+            self.forget_definitions();
+            *current = epoch;
+        }
+    }
+
+    fn forget_definitions(&self) {
+        for reference in 0..self.store.extent().0 {
+            self.store.hot(reference).unset(DEFINED);
+        }
+    }
+
+    /// Series of a tenant that match; `look` sees the index while its lock is held.
+    pub fn with_index<T>(&self, tenant: &Tenant, look: impl FnOnce(&LiveIndex) -> T) -> T {
+        look(&tenant.state.read().index)
+    }
+
+    pub fn select(&self, tenant: &Tenant, matchers: &[Matcher]) -> Result<RoaringBitmap> {
+        self.with_index(tenant, |index| select_in(index, matchers))
+    }
+
+    fn is_idle(&self, hot: &Hot, idle_before_ns: i64, oldest_flight: u32) -> bool {
+        let closed = (hot.flight().wrapping_sub(oldest_flight) as i32) < 0;
+        hot.has(LIVE) && hot.last_sample_ns() < idle_before_ns && closed
+    }
+
+    fn sweep_step(&self, from: u32, until: u32, idle_before_ns: i64, left: &mut Vec<u32>) {
+        let _gate = self.gate.write();
+        let oldest_flight = self.oldest_flight();
+        let mut idle: Vec<(u32, u32)> = Vec::new();
+        for reference in from..until {
+            if self.is_idle(self.store.hot(reference), idle_before_ns, oldest_flight) {
+                let tenant = self.store.cold(reference, |cold| cold.tenant);
+                idle.push((tenant.unwrap_or(0), reference));
+            }
+        }
+        idle.sort_unstable();
+        for of_tenant in idle.chunk_by(|one, other| one.0 == other.0) {
+            let Some(tenant) = self.tenant_at(of_tenant[0].0) else {
+                continue;
+            };
+            // Writers wait at the gate: behind a long read of the index they would wait long, so
+            // a busy tenant is left to the next sweep.
+            let Some(mut state) = tenant.state.try_write_for(SWEEP_WAIT) else {
+                continue;
+            };
+            for &(_, reference) in of_tenant {
+                let hot = self.store.hot(reference);
+                if !hot.is_held() {
+                    self.unregister(&tenant, &mut state, reference);
+                    left.push(reference);
+                } else if hot.unset(ACTIVE) {
+                    tenant.active.fetch_sub(1, Relaxed);
+                }
+            }
+        }
+    }
+
+    /// Drops raw keys that lead nowhere, before their references may be given out again.
+    fn forget_raw_keys(&self) {
+        for shard in &self.lookup {
+            let mut shard = shard.write();
+            shard.retain(|entry| self.store.hot(entry.reference).has(LIVE));
+            if shard.len() < shard.capacity() / 4 {
+                shard.shrink_to_fit(entry_hash);
+            }
+        }
+    }
+}
+
+impl SeriesTable {
+    pub fn active_series(&self, tenant: &str) -> u64 {
+        let tenant = self.0.find_tenant(tenant);
+        tenant.map_or(0, |tenant| tenant.active.load(Relaxed))
+    }
+
+    pub fn series_count(&self) -> usize {
+        self.0.store.live_count()
+    }
+
+    /// An estimate, walked together from counters.
+    pub fn memory_bytes(&self) -> usize {
+        let lookup: usize = self
+            .0
+            .lookup
+            .iter()
+            .map(|shard| shard.read().allocation_size())
+            .sum();
+        let list: Vec<Arc<Tenant>> = self.0.tenants.read().list.clone();
+        let tenants: usize = list
+            .iter()
+            .map(|tenant| {
+                let state = tenant.state.read();
+                let own = size_of::<Tenant>() + 2 * tenant.name.len() + 64;
+                own + state.by_id.allocation_size() + state.index.memory_bytes()
+            })
+            .sum();
+        self.0.store.memory_bytes() + lookup + tenants
+    }
+
+    pub fn forget_definitions(&self) {
+        self.0.forget_definitions();
+    }
+
+    /// Lets go of series without a sample since `idle_before_ns`; says how many left the table.
+    pub fn sweep(&self, idle_before_ns: i64) -> usize {
+        let _one_at_a_time = self.0.sweeping.lock();
+        let extent = self.0.store.extent().0;
+        let mut left = Vec::new();
+        let mut from = 0;
+        while from < extent {
+            let until = (from + SWEEP_STEP).min(extent);
+            self.0.sweep_step(from, until, idle_before_ns, &mut left);
+            from = until;
+        }
+        if !left.is_empty() {
+            self.0.forget_raw_keys();
+            // Under the gate: whoever read a raw key before it was dropped has by now found its
+            // series gone.
+            let _gate = self.0.gate.write();
+            self.0.store.recycle(&left);
+        }
+        left.len()
+    }
+
+    /// Definitions of the series registered after the sequence number `since` that are still
+    /// here, as records with a length before each, and the number to go on from.
+    pub fn definitions(&self, since: u64) -> Result<(Vec<u8>, u64)> {
+        let (extent, sequence) = self.0.store.extent();
+        let mut out = Vec::new();
+        let mut by_tenant: HashMap<u32, (Vec<Definition>, usize)> = HashMap::new();
+        for reference in 0..extent {
+            if !self.0.store.hot(reference).has(LIVE) {
+                continue;
+            }
+            let look = |cold: &crate::series_store::Cold| {
+                let wanted = cold.sequence > since && cold.sequence <= sequence;
+                wanted.then(|| (cold.tenant, cold.canonical.to_vec()))
+            };
+            let Some((tenant, canonical)) = self.0.store.cold(reference, look).flatten() else {
+                continue;
+            };
+            let (chunk, size) = by_tenant.entry(tenant).or_default();
+            *size += canonical.len() + 10;
+            chunk.push((canonical, self.0.store.hot(reference).last_sample_ns()));
+            if *size >= DEFINITIONS_RECORD_BYTES {
+                *size = 0;
+                let chunk = std::mem::take(chunk);
+                self.put_definitions(tenant, &chunk, &mut out)?;
+            }
+        }
+        let mut rest: Vec<_> = by_tenant.into_iter().collect();
+        rest.sort_unstable_by_key(|(tenant, _)| *tenant);
+        for (tenant, (chunk, _)) in rest {
+            self.put_definitions(tenant, &chunk, &mut out)?;
+        }
+        Ok((out, sequence))
+    }
+
+    fn put_definitions(&self, tenant: u32, chunk: &[Definition], out: &mut Vec<u8>) -> Result<()> {
+        let Some(tenant) = self.0.tenant_at(tenant).filter(|_| !chunk.is_empty()) else {
+            return Ok(());
+        };
+        let epoch = *self.0.epoch.lock();
+        let record = encode_definitions(&tenant.name, epoch, chunk)?;
+        out.extend_from_slice(&(record.len() as u32).to_le_bytes());
+        out.extend_from_slice(&record);
+        Ok(())
+    }
+
+    /// Registers what `definitions` gave; says how many definitions were read.
+    pub fn load_definitions(&self, bytes: &[u8]) -> Result<usize> {
+        let mut count = 0;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let (record, behind) = rest
+                .split_first_chunk::<4>()
+                .and_then(|(size, rest)| rest.split_at_checked(u32::from_le_bytes(*size) as usize))
+                .ok_or_else(|| corrupt("a checkpoint ends inside a record"))?;
+            let record = Record::parse(record)?;
+            count += self.load_record(&record)?;
+            rest = behind;
+        }
+        Ok(count)
+    }
+
+    /// Registers the series of one definitions record.
+    pub fn load_record(&self, record: &Record<'_>) -> Result<usize> {
+        let definitions = decode_definitions(record)?;
+        let tenant = self.0.tenant(record.tenant)?;
+        for chunk in definitions.chunks(SWEEP_STEP as usize) {
+            let _gate = self.0.gate.read();
+            let mut state = tenant.state.write();
+            for (canonical, last_sample_ns) in chunk {
+                let admitted = self.0.admit(&tenant, &mut state, canonical, None)?;
+                if let Admitted::Series(reference) = admitted {
+                    self.0.store.hot(reference).note_sample(*last_sample_ns);
+                }
+            }
+        }
+        Ok(definitions.len())
+    }
+
+    /// Series of a tenant that match every matcher, as references.
+    pub fn select(&self, tenant: &str, matchers: &[Matcher]) -> Result<RoaringBitmap> {
+        match self.0.find_tenant(tenant) {
+            Some(tenant) => self.0.select(&tenant, matchers),
+            None => Ok(RoaringBitmap::new()),
+        }
+    }
+
+    pub fn indexed_count(&self, tenant: &str) -> u64 {
+        let tenant = self.0.find_tenant(tenant);
+        tenant.map_or(0, |tenant| {
+            self.0.with_index(&tenant, |index| index.all().len())
+        })
+    }
+}
 
 #[cfg(feature = "python")]
 pub(crate) mod python {
+    use super::SeriesTable;
+    use crate::batch::python::PyBatch;
+    use crate::resolve::{PolicyLabels, ResolveBounds, Resolved};
     use pyo3::prelude::*;
+    use pyo3::types::PyBytes;
 
-    pub fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-        Ok(())
+    #[pyclass(name = "ResolveBounds", frozen)]
+    pub struct PyResolveBounds(ResolveBounds);
+
+    #[pymethods]
+    impl PyResolveBounds {
+        #[new]
+        #[pyo3(signature = (*, time_min_ns, time_max_ns, active_series_max, new_series_max,
+                            label_count_max, label_bytes_max))]
+        fn new(
+            time_min_ns: i64,
+            time_max_ns: i64,
+            active_series_max: u64,
+            new_series_max: u64,
+            label_count_max: u64,
+            label_bytes_max: u64,
+        ) -> Self {
+            Self(ResolveBounds {
+                time_min_ns,
+                time_max_ns,
+                active_series_max,
+                new_series_max,
+                label_count_max,
+                label_bytes_max,
+            })
+        }
+    }
+
+    #[pyclass(name = "SeriesTable", frozen)]
+    pub struct PySeriesTable(pub SeriesTable);
+
+    #[pymethods]
+    impl PySeriesTable {
+        #[new]
+        fn new() -> Self {
+            Self(SeriesTable::default())
+        }
+
+        #[pyo3(signature = (tenant, batch, *, defaults, forced, bounds))]
+        fn resolve(
+            &self,
+            py: Python<'_>,
+            tenant: &str,
+            batch: &Bound<'_, PyBatch>,
+            defaults: Vec<(String, String)>,
+            forced: Vec<(String, String)>,
+            bounds: &Bound<'_, PyResolveBounds>,
+        ) -> PyResult<PyResolved> {
+            let labels = PolicyLabels { defaults, forced };
+            let (batch, bounds) = (&batch.get().0, bounds.get().0);
+            let resolved = py.detach(|| self.0.resolve(tenant, batch, &labels, &bounds))?;
+            Ok(PyResolved(resolved))
+        }
+
+        fn active_series(&self, tenant: &str) -> u64 {
+            self.0.active_series(tenant)
+        }
+
+        #[getter]
+        fn series_count(&self) -> usize {
+            self.0.series_count()
+        }
+
+        #[getter]
+        fn memory_bytes(&self, py: Python<'_>) -> usize {
+            py.detach(|| self.0.memory_bytes())
+        }
+
+        fn definitions<'py>(
+            &self,
+            py: Python<'py>,
+            since: u64,
+        ) -> PyResult<(Bound<'py, PyBytes>, u64)> {
+            let (records, sequence) = py.detach(|| self.0.definitions(since))?;
+            Ok((PyBytes::new(py, &records), sequence))
+        }
+
+        fn load_definitions(&self, py: Python<'_>, records: &[u8]) -> PyResult<usize> {
+            Ok(py.detach(|| self.0.load_definitions(records))?)
+        }
+
+        fn forget_definitions(&self, py: Python<'_>) {
+            py.detach(|| self.0.forget_definitions());
+        }
+
+        fn sweep(&self, py: Python<'_>, idle_before_ns: i64) -> usize {
+            py.detach(|| self.0.sweep(idle_before_ns))
+        }
+    }
+
+    #[pyclass(name = "Resolved", frozen)]
+    pub struct PyResolved(pub Resolved);
+
+    #[pymethods]
+    impl PyResolved {
+        #[getter]
+        fn tenant(&self) -> &str {
+            self.0.tenant()
+        }
+
+        #[getter]
+        fn sample_count(&self) -> usize {
+            self.0.sample_count()
+        }
+
+        #[getter]
+        fn rejected(&self) -> Vec<(u32, String)> {
+            let rejected = self.0.rejected.iter();
+            rejected.map(|one| (one.line, one.reason.clone())).collect()
+        }
+
+        #[getter]
+        fn samples_rejected_count(&self) -> u64 {
+            self.0.samples_rejected_count
+        }
+
+        #[getter]
+        fn series_rejected_count(&self) -> u64 {
+            self.0.series_rejected_count
+        }
+
+        #[getter]
+        fn new_series_count(&self) -> u64 {
+            self.0.new_series_count
+        }
+
+        #[getter]
+        fn shards(&self) -> (u16, u16) {
+            self.0.shards
+        }
+
+        fn record<'py>(&self, py: Python<'py>, epoch: u64) -> PyResult<Bound<'py, PyBytes>> {
+            let record = py.detach(|| self.0.record(epoch))?;
+            Ok(PyBytes::new(py, &record))
+        }
+    }
+
+    pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add_class::<PySeriesTable>()?;
+        module.add_class::<PyResolved>()?;
+        module.add_class::<PyResolveBounds>()
     }
 }

@@ -1,0 +1,435 @@
+//! A batch on its way into log and head: keys resolved to series, bad samples refused.
+//!
+//! `ingest/accept` resolves a batch, appends its record to the log, and hands it to the head.
+
+use crate::batch::{Batch, Key, Rejection};
+use crate::error::{CoreError, Result};
+use crate::record_samples::{Columns, Kinds, SamplesView, encode_samples};
+use crate::sample::payload;
+use crate::series::{SeriesId, SeriesView};
+use crate::series_store::{ACTIVE, DEFINED, LIVE};
+use crate::series_table::{Admission, Admitted, Flight, NO_SERIES, SeriesTable, Table, Tenant};
+use hashbrown::HashMap;
+use std::sync::Arc;
+
+/// Refusals listed one by one; further ones are only counted.
+pub const REJECTIONS_LISTED_MAX: usize = 1000;
+/// Keys handled under one hold of the gate, so that sweeping and writing take turns.
+const STEP: usize = 1024;
+
+#[derive(Debug, Clone, Copy)]
+pub struct ResolveBounds {
+    pub time_min_ns: i64,
+    pub time_max_ns: i64,
+    pub active_series_max: u64,
+    /// New series this call may register.
+    pub new_series_max: u64,
+    pub label_count_max: u64,
+    /// For names and values alike.
+    pub label_bytes_max: u64,
+}
+
+/// Labels a tenant's policy adds: `defaults` where the key lacks them, `forced` over what it has.
+#[derive(Debug, Clone, Default)]
+pub struct PolicyLabels {
+    pub defaults: Vec<(String, String)>,
+    pub forced: Vec<(String, String)>,
+}
+
+/// A batch as series and columns; keeps its series' references valid while it lives.
+pub struct Resolved {
+    pub(crate) table: Arc<Table>,
+    pub(crate) tenant: Arc<Tenant>,
+    _flight: Flight,
+    /// Series of each kept key, and its id.
+    pub(crate) references: Vec<u32>,
+    ids: Vec<SeriesId>,
+    pub(crate) columns: Columns,
+    has_repeats: bool,
+    pub shards: (u16, u16),
+    pub rejected: Vec<Rejection>,
+    pub samples_rejected_count: u64,
+    pub series_rejected_count: u64,
+    pub new_series_count: u64,
+}
+
+impl Resolved {
+    pub fn sample_count(&self) -> usize {
+        self.columns.values.len()
+    }
+
+    pub fn tenant(&self) -> &str {
+        &self.tenant.name
+    }
+
+    /// The log record, with the definitions of series that no record of this epoch has defined
+    /// yet; they count as defined from now on, so the caller appends records in the order of
+    /// these calls and calls `forget_definitions` where an append fails.
+    pub fn record(&self, epoch: u64) -> Result<Vec<u8>> {
+        self.table.enter_epoch(epoch);
+        let mut definitions = Vec::new();
+        for &reference in &self.references {
+            let hot = self.table.store.hot(reference);
+            if !hot.has(DEFINED) && !hot.set(DEFINED) {
+                let mut canonical = Vec::new();
+                self.table.canonical(reference, &mut canonical)?;
+                definitions.push(canonical);
+            }
+        }
+        let distinct = self.has_repeats.then(|| self.distinct());
+        let (ids, key_series) = match &distinct {
+            Some((ids, key_series)) => (&ids[..], Some(&key_series[..])),
+            None => (&self.ids[..], None),
+        };
+        let view = SamplesView {
+            ids,
+            key_series,
+            columns: &self.columns,
+            definitions: &definitions,
+        };
+        encode_samples(&self.tenant.name, epoch, self.shards, &view)
+    }
+
+    fn distinct(&self) -> (Vec<SeriesId>, Vec<u32>) {
+        let mut ids = Vec::new();
+        let mut places: HashMap<u32, u32> = HashMap::with_capacity(self.references.len());
+        let place = |(reference, id): (&u32, &SeriesId)| {
+            *places.entry(*reference).or_insert_with(|| {
+                ids.push(*id);
+                ids.len() as u32 - 1
+            })
+        };
+        let key_series = self.references.iter().zip(&self.ids).map(place).collect();
+        (ids, key_series)
+    }
+}
+
+/// What a call has refused so far.
+#[derive(Default)]
+struct Refusals {
+    listed: Vec<Rejection>,
+    samples_count: u64,
+    series_count: u64,
+}
+
+impl Refusals {
+    fn add(&mut self, line: u32, reason: impl FnOnce() -> String) {
+        if self.listed.len() < REJECTIONS_LISTED_MAX {
+            let reason = reason();
+            self.listed.push(Rejection { line, reason });
+        }
+    }
+}
+
+/// One batch being resolved.
+struct Work<'a> {
+    table: &'a Table,
+    tenant: &'a Tenant,
+    batch: &'a Batch,
+    labels: &'a PolicyLabels,
+    bounds: &'a ResolveBounds,
+    scope: u128,
+    flight: u32,
+    /// For each key its series, or `NO_SERIES` where it is refused or has no sample.
+    references: Vec<u32>,
+    /// False for samples outside the bounds of time; empty where all are inside.
+    timely: Vec<bool>,
+    has_repeats: bool,
+    admission: Admission,
+    refusals: Refusals,
+}
+
+impl SeriesTable {
+    /// Resolves a batch's keys, registers new series within the bounds, and copies what is kept.
+    pub fn resolve(
+        &self,
+        tenant: &str,
+        batch: &Batch,
+        labels: &PolicyLabels,
+        bounds: &ResolveBounds,
+    ) -> Result<Resolved> {
+        let tenant = self.0.tenant(tenant)?;
+        let flight = self.0.begin_flight();
+        let wire = batch.wire as u8;
+        let mut work = Work {
+            table: &self.0,
+            tenant: &tenant,
+            batch,
+            labels,
+            bounds,
+            scope: self
+                .0
+                .scope(&tenant, wire, &labels.defaults, &labels.forced),
+            flight: flight.number(),
+            references: Vec::with_capacity(batch.keys.len()),
+            timely: Vec::new(),
+            has_repeats: false,
+            admission: Admission {
+                active_series_max: bounds.active_series_max,
+                new_series_max: bounds.new_series_max,
+                new_series_count: 0,
+            },
+            refusals: Refusals::default(),
+        };
+        work.check_times();
+        let misses = work.look_up();
+        for chunk in misses.chunks(STEP) {
+            work.register(chunk)?;
+        }
+        let (references, ids, shards) = work.identify();
+        let columns = work.columns()?;
+        let (has_repeats, refusals) = (work.has_repeats, work.refusals);
+        let new_series_count = work.admission.new_series_count;
+        Ok(Resolved {
+            table: self.0.clone(),
+            tenant,
+            _flight: flight,
+            references,
+            ids,
+            columns,
+            has_repeats,
+            shards,
+            rejected: refusals.listed,
+            samples_rejected_count: refusals.samples_count,
+            series_rejected_count: refusals.series_count,
+            new_series_count,
+        })
+    }
+}
+
+impl Work<'_> {
+    fn check_times(&mut self) {
+        let (from, until) = (self.bounds.time_min_ns, self.bounds.time_max_ns);
+        let times_ns = &self.batch.times_ns;
+        if times_ns
+            .iter()
+            .all(|time_ns| (from..=until).contains(time_ns))
+        {
+            return;
+        }
+        let inside = |time_ns: &i64| (from..=until).contains(time_ns);
+        self.timely = times_ns.iter().map(inside).collect();
+        let mut start = 0;
+        for key in &self.batch.keys {
+            let samples = start..key.sample_end as usize;
+            start = samples.end;
+            let mut late = samples.filter(|&at| !self.timely[at]);
+            let Some(first) = late.next().map(|at| times_ns[at]) else {
+                continue;
+            };
+            self.refusals.samples_count += 1 + late.count() as u64;
+            self.refusals.add(key.line, || {
+                if first < from {
+                    format!("sample at {first} ns is too old: the oldest accepted is {from} ns")
+                } else {
+                    format!(
+                        "sample at {first} ns is too far in the future: the latest accepted is \
+                         {until} ns"
+                    )
+                }
+            });
+        }
+    }
+
+    fn has_samples(&self, at: usize) -> bool {
+        let samples = self.batch.sample_start(at)..self.batch.keys[at].sample_end as usize;
+        if self.timely.is_empty() {
+            return !samples.is_empty();
+        }
+        self.timely[samples].contains(&true)
+    }
+
+    /// The time a series was last seen at; samples from far ahead were refused before.
+    fn note(&self, at: usize, reference: u32) {
+        let hot = self.table.store.hot(reference);
+        for sample in self.batch.sample_start(at)..self.batch.keys[at].sample_end as usize {
+            if self.timely.is_empty() || self.timely[sample] {
+                hot.note_sample(self.batch.times_ns[sample]);
+            }
+        }
+    }
+
+    /// Fills `references` for known series; says which keys are not known.
+    fn look_up(&mut self) -> Vec<usize> {
+        let mut misses = Vec::new();
+        for keys in self.batch.keys.chunks(STEP) {
+            let first = self.references.len();
+            let _gate = self.table.gate.read();
+            let scope = self.scope;
+            self.table.look_up(
+                keys.iter().map(|key| key.hash ^ scope),
+                &mut self.references,
+            );
+            for at in first..self.references.len() {
+                let reference = self.references[at];
+                let hot = self.table.store.hot(reference);
+                if !self.has_samples(at) {
+                    self.references[at] = NO_SERIES;
+                } else if hot.has(LIVE | ACTIVE) {
+                    self.has_repeats |= hot.board(self.flight) == self.flight;
+                    self.note(at, reference);
+                } else {
+                    self.references[at] = NO_SERIES;
+                    misses.push(at);
+                }
+            }
+        }
+        misses
+    }
+
+    fn register(&mut self, misses: &[usize]) -> Result<()> {
+        let canonical: Vec<Result<Vec<u8>>> =
+            misses.iter().map(|&at| self.canonicalise(at)).collect();
+        let _gate = self.table.gate.read();
+        let mut state = self.tenant.state.write();
+        for (&at, canonical) in misses.iter().zip(canonical) {
+            let key = &self.batch.keys[at];
+            let admitted = match canonical {
+                Ok(canonical) => {
+                    let limits = Some(&mut self.admission);
+                    self.table
+                        .admit(self.tenant, &mut state, &canonical, limits)?
+                }
+                Err(CoreError::Invalid(reason)) => Admitted::Refused(reason),
+                Err(other) => return Err(other),
+            };
+            match admitted {
+                Admitted::Series(reference) => self.settle(at, key, reference),
+                Admitted::Refused(reason) => {
+                    self.refusals.series_count += 1;
+                    self.refusals.samples_count += self.timely_count(at);
+                    self.refusals.add(key.line, || reason);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, at: usize, key: &Key, reference: u32) {
+        let hot = self.table.store.hot(reference);
+        self.has_repeats |= hot.board(self.flight) == self.flight;
+        self.references[at] = reference;
+        self.note(at, reference);
+        self.table.remember(key.hash ^ self.scope, reference);
+    }
+
+    fn timely_count(&self, at: usize) -> u64 {
+        let samples = self.batch.sample_start(at)..self.batch.keys[at].sample_end as usize;
+        if self.timely.is_empty() {
+            return samples.len() as u64;
+        }
+        self.timely[samples]
+            .iter()
+            .filter(|&&timely| timely)
+            .count() as u64
+    }
+
+    fn canonicalise(&self, at: usize) -> Result<Vec<u8>> {
+        let (defaults, forced) = (&self.labels.defaults, &self.labels.forced);
+        let canonical = (self.batch.canonicalise)(self.batch, at, defaults, forced)?;
+        let series = SeriesView::parse(&canonical)?;
+        check_sizes(&series, self.bounds)?;
+        Ok(canonical)
+    }
+
+    fn identify(&self) -> (Vec<u32>, Vec<SeriesId>, (u16, u16)) {
+        let mut references = Vec::with_capacity(self.references.len());
+        let mut ids = Vec::with_capacity(self.references.len());
+        let mut shards = (u16::MAX, 0);
+        for &reference in &self.references {
+            if reference != NO_SERIES {
+                let hot = self.table.store.hot(reference);
+                let shard = hot.shard();
+                shards = (shard.min(shards.0), shard.max(shards.1));
+                references.push(reference);
+                ids.push(hot.id());
+            }
+        }
+        if references.is_empty() {
+            shards = (0, 0);
+        }
+        (references, ids, shards)
+    }
+
+    /// Copies the kept samples; payloads move from the body into a heap of their own.
+    fn columns(&self) -> Result<Columns> {
+        let batch = self.batch;
+        let whole = self.timely.is_empty() && !self.references.contains(&NO_SERIES);
+        let mut columns = if whole {
+            Columns {
+                key_ends: batch.keys.iter().map(|key| key.sample_end).collect(),
+                times_ns: batch.times_ns.clone(),
+                values: batch.values.clone(),
+                kinds: Kinds::of(&batch.kinds),
+                heap: Vec::new(),
+            }
+        } else {
+            self.kept_columns()
+        };
+        if columns.kinds.use_heap() {
+            for at in 0..columns.values.len() {
+                if columns.kinds.at(at).uses_heap() {
+                    let text = payload(&batch.body, columns.values[at]).ok_or_else(|| {
+                        CoreError::Invalid(
+                            "cannot store a batch: a payload lies outside of it".into(),
+                        )
+                    })?;
+                    columns.values[at] = (columns.heap.len() as u64) << 32 | text.len() as u64;
+                    columns.heap.extend_from_slice(text);
+                }
+            }
+        }
+        Ok(columns)
+    }
+
+    fn kept_columns(&self) -> Columns {
+        let batch = self.batch;
+        let mut kinds = Vec::new();
+        let mut columns = Columns {
+            key_ends: Vec::new(),
+            times_ns: Vec::new(),
+            values: Vec::new(),
+            kinds: Kinds::Constant(crate::sample::Kind::Float64),
+            heap: Vec::new(),
+        };
+        for (at, &reference) in self.references.iter().enumerate() {
+            if reference == NO_SERIES {
+                continue;
+            }
+            for sample in batch.sample_start(at)..batch.keys[at].sample_end as usize {
+                if self.timely.is_empty() || self.timely[sample] {
+                    columns.times_ns.push(batch.times_ns[sample]);
+                    columns.values.push(batch.values[sample]);
+                    kinds.push(batch.kinds[sample]);
+                }
+            }
+            columns.key_ends.push(columns.values.len() as u32);
+        }
+        columns.kinds = Kinds::of(&kinds);
+        columns
+    }
+}
+
+fn check_sizes(series: &SeriesView<'_>, bounds: &ResolveBounds) -> Result<()> {
+    if series.labels.len() as u64 > bounds.label_count_max {
+        return Err(CoreError::Invalid(format!(
+            "cannot store series {:?}: {} labels are more than {}",
+            series.promql_name(),
+            series.labels.len(),
+            bounds.label_count_max
+        )));
+    }
+    let pairs = series.labels.iter().flat_map(|(name, value)| [name, value]);
+    let longest = pairs
+        .chain([&series.name, &series.field])
+        .max_by_key(|text| text.len());
+    if let Some(text) = longest.filter(|text| text.len() as u64 > bounds.label_bytes_max) {
+        let start: String = text.chars().take(64).collect();
+        return Err(CoreError::Invalid(format!(
+            "cannot store a series with {start:?}...: {} bytes of a name or value are more than {}",
+            text.len(),
+            bounds.label_bytes_max
+        )));
+    }
+    Ok(())
+}

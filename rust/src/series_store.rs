@@ -1,0 +1,257 @@
+//! What is known of each live series, by its dense reference.
+//!
+//! Hot facts (id, shard, last sample, flags) are atomics that the write path reads without a lock;
+//! cold ones (tenant, canonical bytes) stand behind one lock per 8192 series. References are reused
+//! only once nobody can hold them: see `series_table` on sweeping.
+
+use crate::error::{CoreError, Result};
+use crate::series::SeriesId;
+use parking_lot::{Mutex, RwLock};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+const CHUNK_BITS: u32 = 13;
+const CHUNK_SIZE: usize = 1 << CHUNK_BITS;
+const CHUNK_COUNT_MAX: usize = 8192;
+/// Series of all tenants together in one process.
+pub const SERIES_COUNT_MAX: usize = CHUNK_SIZE * CHUNK_COUNT_MAX;
+
+const SHARD_MASK: u32 = 0x3ff;
+/// The reference stands for a series.
+pub const LIVE: u32 = 1 << 10;
+/// Counted in its tenant's active series.
+pub const ACTIVE: u32 = 1 << 11;
+/// Its definition is in a record of this epoch.
+pub const DEFINED: u32 = 1 << 12;
+/// From this bit on: in how many head generations the series has samples.
+const HOLD: u32 = 1 << 16;
+
+/// 32 bytes: half a cache line, the only line of a known series that `resolve` touches.
+#[derive(Debug, Default)]
+pub struct Hot {
+    id_low: AtomicU64,
+    id_high: AtomicU64,
+    last_sample_ns: AtomicI64,
+    flight: AtomicU32,
+    state: AtomicU32,
+}
+
+impl Hot {
+    pub fn id(&self) -> SeriesId {
+        u128::from(self.id_low.load(Relaxed)) | u128::from(self.id_high.load(Relaxed)) << 64
+    }
+
+    pub fn state(&self) -> u32 {
+        self.state.load(Relaxed)
+    }
+
+    pub fn shard(&self) -> u16 {
+        (self.state() & SHARD_MASK) as u16
+    }
+
+    pub fn has(&self, flags: u32) -> bool {
+        self.state() & flags == flags
+    }
+
+    /// Sets flags and says whether all of them were set before.
+    pub fn set(&self, flags: u32) -> bool {
+        self.state.fetch_or(flags, Relaxed) & flags == flags
+    }
+
+    pub fn unset(&self, flags: u32) -> bool {
+        self.state.fetch_and(!flags, Relaxed) & flags == flags
+    }
+
+    pub fn is_held(&self) -> bool {
+        self.state() >= HOLD
+    }
+
+    /// A generation has its first sample of the series.
+    pub fn hold(&self) {
+        self.state.fetch_add(HOLD, Relaxed);
+    }
+
+    pub fn let_go(&self) {
+        self.state.fetch_sub(HOLD, Relaxed);
+    }
+
+    /// The low half of the number of the last flight that looked the series up; says the one before.
+    pub fn board(&self, flight: u32) -> u32 {
+        let before = self.flight.load(Relaxed);
+        if before != flight {
+            self.flight.store(flight, Relaxed);
+        }
+        before
+    }
+
+    pub fn flight(&self) -> u32 {
+        self.flight.load(Relaxed)
+    }
+
+    pub fn last_sample_ns(&self) -> i64 {
+        self.last_sample_ns.load(Relaxed)
+    }
+
+    /// Two threads may lose the later of two times: it only decides what is idle, and what is in
+    /// flight or held is not swept.
+    pub fn note_sample(&self, time_ns: i64) {
+        if self.last_sample_ns.load(Relaxed) < time_ns {
+            self.last_sample_ns.store(time_ns, Relaxed);
+        }
+    }
+}
+
+/// Stands in for references that were never given out.
+static NOWHERE: Hot = Hot {
+    id_low: AtomicU64::new(0),
+    id_high: AtomicU64::new(0),
+    last_sample_ns: AtomicI64::new(i64::MIN),
+    flight: AtomicU32::new(0),
+    state: AtomicU32::new(0),
+};
+
+#[derive(Debug, Default, Clone)]
+pub struct Cold {
+    pub tenant: u32,
+    /// How many raw keys lead here; a bounded number is remembered.
+    pub raw_key_count: u8,
+    /// When it was registered, counted in registrations.
+    pub sequence: u64,
+    pub canonical: Box<[u8]>,
+}
+
+struct Chunk {
+    hot: Box<[Hot]>,
+    cold: RwLock<Vec<Cold>>,
+}
+
+#[derive(Default)]
+struct Registry {
+    free: Vec<u32>,
+    next: u32,
+    sequence: u64,
+    live_count: usize,
+    canonical_bytes: usize,
+}
+
+pub struct SeriesStore {
+    chunks: Box<[OnceLock<Chunk>]>,
+    registry: Mutex<Registry>,
+}
+
+impl Default for SeriesStore {
+    fn default() -> Self {
+        Self {
+            chunks: (0..CHUNK_COUNT_MAX).map(|_| OnceLock::new()).collect(),
+            registry: Mutex::default(),
+        }
+    }
+}
+
+impl SeriesStore {
+    fn chunk(&self, reference: u32) -> Option<&Chunk> {
+        self.chunks.get((reference >> CHUNK_BITS) as usize)?.get()
+    }
+
+    #[inline]
+    pub fn hot(&self, reference: u32) -> &Hot {
+        match self.chunk(reference) {
+            Some(chunk) => &chunk.hot[reference as usize & (CHUNK_SIZE - 1)],
+            None => &NOWHERE,
+        }
+    }
+
+    /// Runs `look` on the cold facts; None for a reference that was never given out.
+    pub fn cold<T>(&self, reference: u32, look: impl FnOnce(&Cold) -> T) -> Option<T> {
+        let chunk = self.chunk(reference)?;
+        let cold = chunk.cold.read();
+        Some(look(&cold[reference as usize & (CHUNK_SIZE - 1)]))
+    }
+
+    /// Counts a further raw key; false where the series already has as many as are remembered.
+    pub fn add_raw_key(&self, reference: u32, raw_keys_max: u8) -> bool {
+        let Some(chunk) = self.chunk(reference) else {
+            return false;
+        };
+        let cold = &mut chunk.cold.write()[reference as usize & (CHUNK_SIZE - 1)];
+        let has_room = cold.raw_key_count < raw_keys_max;
+        cold.raw_key_count += u8::from(has_room);
+        has_room
+    }
+
+    /// Gives a new series a reference. Sequence numbers become visible in order.
+    pub fn insert(&self, tenant: u32, id: SeriesId, shard: u16, canonical: &[u8]) -> Result<u32> {
+        let mut registry = self.registry.lock();
+        let reference = match registry.free.pop() {
+            Some(reference) => reference,
+            None if (registry.next as usize) < SERIES_COUNT_MAX => {
+                registry.next += 1;
+                registry.next - 1
+            }
+            None => {
+                return Err(CoreError::Exhausted(format!(
+                    "cannot register a series: the table holds {SERIES_COUNT_MAX}"
+                )));
+            }
+        };
+        registry.sequence += 1;
+        registry.live_count += 1;
+        registry.canonical_bytes += canonical.len();
+        let chunk = self.chunks[(reference >> CHUNK_BITS) as usize].get_or_init(|| Chunk {
+            hot: (0..CHUNK_SIZE).map(|_| Hot::default()).collect(),
+            cold: RwLock::new(vec![Cold::default(); CHUNK_SIZE]),
+        });
+        let at = reference as usize & (CHUNK_SIZE - 1);
+        chunk.cold.write()[at] = Cold {
+            tenant,
+            raw_key_count: 0,
+            sequence: registry.sequence,
+            canonical: canonical.into(),
+        };
+        let hot = &chunk.hot[at];
+        hot.id_low.store(id as u64, Relaxed);
+        hot.id_high.store((id >> 64) as u64, Relaxed);
+        hot.last_sample_ns.store(i64::MIN, Relaxed);
+        hot.state
+            .store(u32::from(shard) & SHARD_MASK | LIVE, Relaxed);
+        Ok(reference)
+    }
+
+    /// Forgets a series; the reference is reused only after `recycle`.
+    pub fn remove(&self, reference: u32) -> Cold {
+        let Some(chunk) = self.chunk(reference) else {
+            return Cold::default();
+        };
+        let at = reference as usize & (CHUNK_SIZE - 1);
+        let cold = std::mem::take(&mut chunk.cold.write()[at]);
+        chunk.hot[at].state.store(0, Relaxed);
+        let mut registry = self.registry.lock();
+        registry.live_count -= 1;
+        registry.canonical_bytes -= cold.canonical.len();
+        cold
+    }
+
+    pub fn recycle(&self, references: &[u32]) {
+        self.registry.lock().free.extend_from_slice(references);
+    }
+
+    pub fn live_count(&self) -> usize {
+        self.registry.lock().live_count
+    }
+
+    /// One behind the greatest reference given out, and the last sequence number.
+    pub fn extent(&self) -> (u32, u64) {
+        let registry = self.registry.lock();
+        (registry.next, registry.sequence)
+    }
+
+    pub fn memory_bytes(&self) -> usize {
+        let registry = self.registry.lock();
+        let chunk_count = (registry.next as usize).div_ceil(CHUNK_SIZE);
+        let chunk_bytes = CHUNK_SIZE * (size_of::<Hot>() + size_of::<Cold>());
+        let directory = CHUNK_COUNT_MAX * size_of::<OnceLock<Chunk>>();
+        // Each box of canonical bytes costs its allocator's header and rounding as well.
+        let canonical = registry.canonical_bytes + registry.live_count * 16;
+        chunk_count * chunk_bytes + directory + canonical + registry.free.capacity() * 4
+    }
+}

@@ -1,0 +1,349 @@
+//! Samples of a part of a head generation's series, in arrival order, as rows in a bump arena.
+//!
+//! A series' rows stand in a chain of chunks that double in size: appending never copies, and a
+//! generation is freed by its segments, not by its series. A chunk has one kind; a row before its
+//! samples holds the address of the chunk before it and how much of that chunk is used. `generation`
+//! locks each stripe by itself.
+
+use crate::error::{CoreError, Result};
+use crate::sample::{Kind, Run, payload};
+use crate::source::TimeRange;
+
+const SEGMENT_BITS: u32 = 12;
+const SEGMENT_ROWS: u32 = 1 << SEGMENT_BITS;
+const FIRST_CHUNK_ROWS: u32 = 4;
+const CHUNK_ROWS_MAX: u32 = 128;
+const NO_CHUNK: u32 = u32::MAX;
+/// Series of one page of slots; the neighbours of a scrape or a line share it.
+pub const PAGE_SERIES: usize = 256;
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Row {
+    time_ns: i64,
+    bits: u64,
+}
+
+/// One series; 32 bytes.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    chunk: u32,
+    used: u16,
+    /// Samples that fit into the chunk.
+    capacity: u16,
+    kind: u8,
+    /// The series table counts a hold for this slot.
+    held: bool,
+    min_ns: i64,
+    max_ns: i64,
+}
+
+const EMPTY_SLOT: Slot = Slot {
+    chunk: NO_CHUNK,
+    used: 0,
+    capacity: 0,
+    kind: 0,
+    held: false,
+    min_ns: i64::MAX,
+    max_ns: i64::MIN,
+};
+
+type Page = Box<[Slot; PAGE_SERIES]>;
+
+#[derive(Debug, Default)]
+pub struct Stripe {
+    pages: Vec<Option<Page>>,
+    segments: Vec<Box<[Row]>>,
+    next_row: u32,
+    heap: Vec<u8>,
+    memory_bytes: usize,
+}
+
+/// A chunk found on the way back through a chain.
+struct Chunk {
+    first_row: u32,
+    used: u32,
+    kind: u8,
+}
+
+fn full(what: &str) -> CoreError {
+    CoreError::Exhausted(format!("cannot buffer samples: a stripe's {what} are full"))
+}
+
+impl Stripe {
+    pub fn memory_bytes(&self) -> usize {
+        self.memory_bytes
+    }
+
+    fn slot(&self, at: usize) -> Option<&Slot> {
+        let page = self.pages.get(at / PAGE_SERIES)?.as_ref()?;
+        page.get(at % PAGE_SERIES)
+    }
+
+    fn page(&mut self, at: usize) -> &mut Page {
+        let page_at = at / PAGE_SERIES;
+        if self.pages.len() <= page_at {
+            let before = self.pages.capacity();
+            self.pages.resize_with(page_at + 1, || None);
+            self.memory_bytes += (self.pages.capacity() - before) * size_of::<Option<Page>>();
+        }
+        let taken = &mut self.memory_bytes;
+        self.pages[page_at].get_or_insert_with(|| {
+            *taken += size_of::<[Slot; PAGE_SERIES]>();
+            Box::new([EMPTY_SLOT; PAGE_SERIES])
+        })
+    }
+
+    /// Appends samples of one kind to the series at `at`; says, also where it fails, whether the
+    /// series had none here before.
+    ///
+    /// `values` are bits as in `sample::Run`, their payloads in `heap`.
+    pub fn append(
+        &mut self,
+        at: usize,
+        kind: Kind,
+        times_ns: &[i64],
+        values: &[u64],
+        heap: &[u8],
+    ) -> (bool, Result<()>) {
+        let mut slot = self.page(at)[at % PAGE_SERIES];
+        let is_first = !slot.held;
+        slot.held = true;
+        let outcome = self.append_to(&mut slot, kind, times_ns, values, heap);
+        self.page(at)[at % PAGE_SERIES] = slot;
+        (is_first, outcome)
+    }
+
+    #[inline]
+    fn append_to(
+        &mut self,
+        slot: &mut Slot,
+        kind: Kind,
+        times_ns: &[i64],
+        values: &[u64],
+        heap: &[u8],
+    ) -> Result<()> {
+        for (&time_ns, &bits) in times_ns.iter().zip(values) {
+            let bits = if kind.uses_heap() {
+                self.keep_payload(payload(heap, bits).unwrap_or_default())?
+            } else {
+                bits
+            };
+            if slot.used == slot.capacity || slot.kind != kind as u8 {
+                self.grow(slot, kind)?;
+            }
+            let row = slot.chunk + 1 + u32::from(slot.used);
+            self.put(row, Row { time_ns, bits });
+            slot.used += 1;
+            slot.min_ns = slot.min_ns.min(time_ns);
+            slot.max_ns = slot.max_ns.max(time_ns);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn put(&mut self, at: u32, row: Row) {
+        self.segments[(at >> SEGMENT_BITS) as usize][(at & (SEGMENT_ROWS - 1)) as usize] = row;
+    }
+
+    fn row(&self, at: u32) -> Row {
+        self.segments[(at >> SEGMENT_BITS) as usize][(at & (SEGMENT_ROWS - 1)) as usize]
+    }
+
+    fn keep_payload(&mut self, payload: &[u8]) -> Result<u64> {
+        let offset = self.heap.len();
+        if offset + payload.len() > u32::MAX as usize {
+            return Err(full("payloads"));
+        }
+        let before = self.heap.capacity();
+        self.heap.extend_from_slice(payload);
+        self.memory_bytes += self.heap.capacity() - before;
+        Ok((offset as u64) << 32 | payload.len() as u64)
+    }
+
+    fn grow(&mut self, slot: &mut Slot, kind: Kind) -> Result<()> {
+        let rows = if slot.kind == kind as u8 {
+            ((u32::from(slot.capacity) + 1) * 2).clamp(FIRST_CHUNK_ROWS, CHUNK_ROWS_MAX)
+        } else {
+            FIRST_CHUNK_ROWS
+        };
+        let left = SEGMENT_ROWS - (self.next_row & (SEGMENT_ROWS - 1));
+        let mut chunk = self.next_row;
+        if rows > left {
+            chunk = chunk.checked_add(left).ok_or_else(|| full("rows"))?;
+        }
+        // One segment below the end of addresses, so that NO_CHUNK is none.
+        let next_row = chunk
+            .checked_add(rows)
+            .filter(|&next| next < u32::MAX - SEGMENT_ROWS)
+            .ok_or_else(|| full("rows"))?;
+        if (chunk >> SEGMENT_BITS) as usize == self.segments.len() {
+            let segment = vec![Row::default(); SEGMENT_ROWS as usize].into_boxed_slice();
+            self.memory_bytes += size_of_val(&*segment);
+            self.segments.push(segment);
+        }
+        self.next_row = next_row;
+        let link = Row {
+            time_ns: i64::from(slot.chunk),
+            bits: u64::from(slot.used) << 8 | u64::from(slot.kind),
+        };
+        self.put(chunk, link);
+        slot.chunk = chunk;
+        slot.used = 0;
+        slot.capacity = (rows - 1) as u16;
+        slot.kind = kind as u8;
+        Ok(())
+    }
+
+    /// Whether the series may have samples in the range.
+    pub fn overlaps(&self, at: usize, range: TimeRange) -> bool {
+        self.slot(at)
+            .is_some_and(|slot| slot.min_ns <= range.max_ns && range.min_ns <= slot.max_ns)
+    }
+
+    /// Chunks of a series from the oldest on.
+    fn chunks(&self, slot: &Slot) -> Vec<Chunk> {
+        let mut chunks = Vec::new();
+        let (mut chunk, mut used, mut kind) = (slot.chunk, u32::from(slot.used), slot.kind);
+        while chunk != NO_CHUNK {
+            let first_row = chunk + 1;
+            chunks.push(Chunk {
+                first_row,
+                used,
+                kind,
+            });
+            let link = self.row(chunk);
+            (chunk, used, kind) = (
+                link.time_ns as u32,
+                (link.bits >> 8) as u32,
+                link.bits as u8,
+            );
+        }
+        chunks.reverse();
+        chunks
+    }
+
+    fn rows(&self, chunk: &Chunk) -> &[Row] {
+        let segment = &self.segments[(chunk.first_row >> SEGMENT_BITS) as usize];
+        let from = (chunk.first_row & (SEGMENT_ROWS - 1)) as usize;
+        &segment[from..from + chunk.used as usize]
+    }
+
+    /// Runs of a series inside the range: ascending, without repeats, later arrivals in later runs.
+    pub fn read(&self, at: usize, range: TimeRange, out: &mut Vec<Run>) -> Result<()> {
+        if !self.overlaps(at, range) {
+            return Ok(());
+        }
+        let Some(slot) = self.slot(at) else {
+            return Ok(());
+        };
+        let chunks = self.chunks(slot);
+        for same_kind in chunks.chunk_by(|one, other| one.kind == other.kind) {
+            let kind = Kind::from_u8(same_kind[0].kind)?;
+            let rows = same_kind.iter().flat_map(|chunk| self.rows(chunk));
+            let inside =
+                rows.filter(|row| range.min_ns <= row.time_ns && row.time_ns <= range.max_ns);
+            let run = self.run(kind, inside);
+            if !run.is_empty() {
+                out.push(run);
+            }
+        }
+        Ok(())
+    }
+
+    fn run<'a>(&'a self, kind: Kind, rows: impl Iterator<Item = &'a Row>) -> Run {
+        let mut run = Run::new(kind);
+        let mut is_ascending = true;
+        let mut before = None;
+        for row in rows {
+            is_ascending &= before < Some(row.time_ns);
+            before = Some(row.time_ns);
+            run.times_ns.push(row.time_ns);
+            run.values.push(row.bits);
+        }
+        if !is_ascending {
+            (run.times_ns, run.values) = settle(&run.times_ns, &run.values);
+        }
+        if kind.uses_heap() {
+            let values = std::mem::take(&mut run.values);
+            for bits in values {
+                let text = payload(&self.heap, bits).unwrap_or_default();
+                run.values
+                    .push((run.heap.len() as u64) << 32 | text.len() as u64);
+                run.heap.extend_from_slice(text);
+            }
+        }
+        run
+    }
+
+    /// Takes samples of a series out; says how many. Their memory stays until the generation goes.
+    pub fn delete(&mut self, at: usize, range: TimeRange) -> Result<usize> {
+        if !self.overlaps(at, range) {
+            return Ok(0);
+        }
+        let Some(slot) = self.slot(at).copied() else {
+            return Ok(0);
+        };
+        let is_inside = |row: &Row| range.min_ns <= row.time_ns && row.time_ns <= range.max_ns;
+        let mut kept: Vec<(Kind, Row)> = Vec::new();
+        let mut count = 0;
+        for chunk in self.chunks(&slot) {
+            let kind = Kind::from_u8(chunk.kind)?;
+            for row in self.rows(&chunk) {
+                if is_inside(row) {
+                    count += 1;
+                } else {
+                    kept.push((kind, *row));
+                }
+            }
+        }
+        if count == 0 {
+            return Ok(0);
+        }
+        let mut fresh = Slot {
+            held: true,
+            ..EMPTY_SLOT
+        };
+        for (kind, row) in kept {
+            if fresh.used == fresh.capacity || fresh.kind != kind as u8 {
+                self.grow(&mut fresh, kind)?;
+            }
+            self.put(fresh.chunk + 1 + u32::from(fresh.used), row);
+            fresh.used += 1;
+            fresh.min_ns = fresh.min_ns.min(row.time_ns);
+            fresh.max_ns = fresh.max_ns.max(row.time_ns);
+        }
+        self.page(at)[at % PAGE_SERIES] = fresh;
+        Ok(count)
+    }
+
+    /// Places of all series that were ever appended to.
+    pub fn held(&self) -> impl Iterator<Item = usize> + '_ {
+        self.pages.iter().enumerate().flat_map(|(page_at, page)| {
+            let slots = page.iter().flat_map(|page| page.iter().enumerate());
+            slots
+                .filter(|(_, slot)| slot.held)
+                .map(move |(at, _)| page_at * PAGE_SERIES + at)
+        })
+    }
+}
+
+/// Sorts by time; at an equal time the later arrival stays.
+fn settle(times_ns: &[i64], values: &[u64]) -> (Vec<i64>, Vec<u64>) {
+    let mut rows: Vec<(i64, u64)> = times_ns
+        .iter()
+        .copied()
+        .zip(values.iter().copied())
+        .collect();
+    rows.sort_by_key(|(time_ns, _)| *time_ns);
+    let mut settled: (Vec<i64>, Vec<u64>) = (Vec::new(), Vec::new());
+    for (time_ns, bits) in rows {
+        if settled.0.last() == Some(&time_ns) {
+            settled.1.pop();
+            settled.1.push(bits);
+        } else {
+            settled.0.push(time_ns);
+            settled.1.push(bits);
+        }
+    }
+    settled
+}
