@@ -1,0 +1,82 @@
+"""Block files on the local disk: unique names, durable publication, removal after a grace period.
+
+Called by the engine.
+"""
+
+import re
+import threading
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from orrery.clock import Clock
+from orrery.durable import make_directory, sync_directory
+from orrery.errors import Unavailable
+from orrery.store.grace import Grace
+from orrery.store.kernels import BlockSummary
+
+_NAME = re.compile(r"[0-9]{10}-[0-9]{10}\.block")
+_TEMPORARY = "~"
+
+
+class BlockFiles:
+    """Names are ``<epoch>-<counter>.block``: an epoch is taken once, so no name comes twice."""
+
+    def __init__(self, directory: Path, *, epoch: int, clock: Clock) -> None:
+        self._directory = directory
+        self._epoch = epoch
+        self._lock = threading.Lock()
+        self._counter = 0
+        self._pending: set[str] = set()
+        self._grace = Grace(clock)
+        try:
+            make_directory(directory)
+            for leftover in directory.glob(f"{_TEMPORARY}*"):
+                leftover.unlink(missing_ok=True)
+        except OSError as error:
+            raise Unavailable(f"cannot open blocks in {str(directory)!r}: {error}") from error
+
+    def path(self, name: str) -> Path:
+        return self._directory / name
+
+    def create(
+        self, write: Callable[[str], BlockSummary | None]
+    ) -> tuple[str, BlockSummary] | None:
+        """Gives ``write`` a temporary path; what it wrote (and synced) gets a durable name.
+
+        None where ``write`` returned None: there was nothing to keep. The new file is safe from
+        removal until ``settle``.
+        """
+        with self._lock:
+            self._counter += 1
+            name = f"{self._epoch:010d}-{self._counter:010d}.block"
+            self._pending.add(name)
+        temporary = self._directory / f"{_TEMPORARY}{name}"
+        try:
+            summary = write(str(temporary))
+            if summary is None:
+                temporary.unlink(missing_ok=True)
+                self.settle([name])
+                return None
+            temporary.rename(self.path(name))
+            sync_directory(self._directory)
+        except BaseException as error:
+            temporary.unlink(missing_ok=True)
+            self.settle([name])
+            if isinstance(error, OSError):
+                raise Unavailable(f"cannot write block {name!r}: {error}") from error
+            raise
+        return name, summary
+
+    def settle(self, names: Collection[str]) -> None:
+        """From now on the manifest alone says whether these are live."""
+        with self._lock:
+            self._pending.difference_update(names)
+
+    def remove_unlisted(self, live: Collection[str], *, grace_seconds: float) -> list[str]:
+        """Removes files that were in no manifest for ``grace_seconds``; returns their names."""
+        found = {path.name for path in self._directory.iterdir() if _NAME.fullmatch(path.name)}
+        with self._lock:
+            old = self._grace.expired(found - set(live) - self._pending, grace_seconds)
+        for name in old:
+            self.path(name).unlink(missing_ok=True)
+        return old

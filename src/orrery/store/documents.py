@@ -1,0 +1,48 @@
+"""JSON documents in objects, each with a format number and a checksum.
+
+``{"format":1,"crc32c":"0a1b2c3d","document":{...}}``; the checksum covers the bytes of
+``document`` as they stand. Called by ``store.manifest`` and ``store.metadata``.
+"""
+
+from typing import TypeVar
+
+import msgspec
+
+from orrery.errors import Corrupt, Invalid
+from orrery.kernels.checksum import crc32c
+
+Document = TypeVar("Document")
+
+
+class _Envelope(msgspec.Struct):
+    format: int
+    crc32c: str
+    document: msgspec.Raw
+
+
+def encode_document(document: object, *, format_version: int) -> bytes:
+    body = msgspec.json.encode(document)
+    envelope = _Envelope(format_version, f"{crc32c(body):08x}", msgspec.Raw(body))
+    return msgspec.json.encode(envelope) + b"\n"
+
+
+def decode_document(
+    content: bytes, kind: type[Document], *, name: str, format_version: int
+) -> Document:
+    """``name`` is the object's, for the error."""
+    try:
+        envelope = msgspec.json.decode(content, type=_Envelope)
+    except msgspec.DecodeError as error:
+        raise Corrupt(f"cannot read {name!r}: {error}") from error
+    if envelope.format != format_version:
+        raise Invalid(
+            f"cannot read {name!r}: its format is {envelope.format}, this release reads "
+            f"{format_version}: run `pip install --upgrade orrery-db`"
+        )
+    body = bytes(envelope.document)
+    if f"{crc32c(body):08x}" != envelope.crc32c:
+        raise Corrupt(f"cannot read {name!r}: its checksum is wrong")
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.DecodeError as error:
+        raise Corrupt(f"cannot read {name!r}: {error}") from error

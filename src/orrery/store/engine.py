@@ -1,0 +1,322 @@
+"""The store of one partition: takes in what the log holds, answers reads, keeps itself in order.
+
+``app`` builds it; ``ingest`` feeds it in offset order; ``query`` reads through ``snapshot``.
+"""
+
+import contextlib
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from orrery.clock import Clock
+from orrery.errors import Exhausted, OrreryError, Unavailable
+from orrery.log.contract import Log
+from orrery.objects.contract import Objects
+from orrery.store.bounds import StoreBounds
+from orrery.store.flush import flush, flush_reason
+from orrery.store.grace import Grace
+from orrery.store.kernels import (
+    DeleteRecord,
+    Kernels,
+    MetadataRecord,
+    MetadataRow,
+    Resolved,
+    SeriesTable,
+    Snapshot,
+)
+from orrery.store.manifest import BlockEntry, Manifest, partition_prefix
+from orrery.store.metadata import Metadata
+from orrery.store.recovery import apply_delete, recover
+from orrery.store.rewrite import Progress, compact_once, drop_expired, forget_deletes
+from orrery.store.state import Observe, Parts, RetentionDays, State
+
+
+class Store:
+    """Opening it takes the partition's epoch and replays the log.
+
+    Reads, writes and upkeep may come from any threads; ``apply*`` from one, in offset order.
+    """
+
+    def __init__(
+        self,
+        *,
+        blocks_path: Path,
+        objects: Objects,
+        log: Log,
+        kernels: Kernels,
+        clock: Clock,
+        bounds: StoreBounds | None = None,
+        retention_days: RetentionDays = lambda _tenant: None,
+        observe: Observe = lambda _event, _fields: None,
+        free_bytes: Callable[[], int] | None = None,
+    ) -> None:
+        self._parts = Parts(
+            objects=objects,
+            log=log,
+            kernels=kernels,
+            clock=clock,
+            bounds=bounds or StoreBounds(),
+            retention_days=retention_days,
+            observe=observe,
+        )
+        self._free_bytes = free_bytes or (lambda: shutil.disk_usage(blocks_path).free)
+        self._state: State = recover(self._parts, blocks_path)
+        self._flush_lock = threading.Lock()
+        self._rewrite_lock = threading.Lock()
+        self._flush_wanted = threading.Event()
+        self._object_grace = Grace(clock)
+        self._refusal: Unavailable | None = None
+        self._disk_checked_at = float("-inf")
+        self._swept_at = clock.monotonic_seconds()
+        self._closed = False
+
+    # --- for ingest
+
+    @property
+    def partition(self) -> int:
+        return self._parts.partition
+
+    @property
+    def epoch(self) -> int:
+        return self._state.epoch
+
+    @property
+    def table(self) -> SeriesTable:
+        """The series table that batches are resolved with."""
+        return self._state.table
+
+    @property
+    def kernels(self) -> Kernels:
+        return self._parts.kernels
+
+    @property
+    def metadata(self) -> Metadata:
+        return self._state.metadata
+
+    def check_writable(self) -> None:
+        """``Unavailable`` where a write must be refused before it reaches the log."""
+        state, bounds = self._state, self._parts.bounds
+        if self._closed or state.failure is not None:
+            raise Unavailable(f"cannot write: {state.failure or 'the store is closed'}")
+        held = state.head.memory_bytes
+        if held >= bounds.head_bytes_max:
+            self._flush_wanted.set()
+            raise Unavailable(
+                f"cannot write: the head holds {held} of {bounds.head_bytes_max} bytes until a "
+                "flush is done"
+            )
+        self._check_disk()
+
+    def check_deletable(self) -> None:
+        """Deletes go on when the disk is nearly full, but their number is bounded."""
+        state, bounds = self._state, self._parts.bounds
+        if self._closed or state.failure is not None:
+            raise Unavailable(f"cannot delete: {state.failure or 'the store is closed'}")
+        if len(state.deletes) >= bounds.deletes_max:
+            raise Exhausted(
+                f"cannot delete: {len(state.deletes)} deletes of at most {bounds.deletes_max} "
+                "wait for compaction"
+            )
+
+    def apply(self, resolved: Resolved, offset: int) -> None:
+        """Makes the samples of a logged record readable."""
+        with self._state.apply_lock:
+            self._state.head.apply(resolved, offset)
+            self._state.next_offset = offset + 1
+
+    def apply_delete(self, delete: DeleteRecord, offset: int) -> None:
+        with self._state.apply_lock:
+            apply_delete(self._state, delete, offset)
+            self._state.next_offset = offset + 1
+
+    def apply_metadata(self, metadata: MetadataRecord, offset: int) -> None:
+        with self._state.apply_lock:
+            self._state.metadata.put(metadata.tenant, metadata.rows)
+            self._state.next_offset = offset + 1
+
+    def fail(self, cause: str) -> None:
+        """What is in the log could not be applied: nothing more is taken until reopened."""
+        self._state.failure = cause
+
+    # --- for query
+
+    def snapshot(self, min_ns: int | None = None, max_ns: int | None = None) -> Snapshot:
+        """All that is readable now, as the kernels' ``Snapshot``; blocks wholly outside the
+        bounds are left out."""
+        state = self._state
+        with state.lock:
+            blocks = [
+                block
+                for block in state.blocks.values()
+                if (max_ns is None or block.entry.min_ns <= max_ns)
+                and (min_ns is None or block.entry.max_ns >= min_ns)
+            ]
+            sources = state.sources(blocks) + state.head.sources()
+            deletes = state.delete_rows()
+        return self._parts.kernels.snapshot(sources, deletes)
+
+    def metadata_of(self, tenant: str, name: str | None = None) -> list[MetadataRow]:
+        """Rows of (name, kind, help, unit)."""
+        return self._state.metadata.of(tenant, name)
+
+    def manifest(self) -> Manifest:
+        with self._state.lock:
+            return self._state.manifest
+
+    def blocks(self) -> tuple[BlockEntry, ...]:
+        return self.manifest().blocks
+
+    # --- upkeep
+
+    @property
+    def flush_wanted(self) -> threading.Event:
+        """Set where a flush should not wait for the next round."""
+        return self._flush_wanted
+
+    def maintain_head(self) -> bool:
+        """One round of the flush thread; True where it did something."""
+        self._flush_wanted.clear()
+        if flush_reason(self._state) is None:
+            return False
+        return self.flush()
+
+    def maintain_blocks(self) -> bool:
+        """One round of the compaction thread; True where there may be more to do."""
+        with self._rewrite_lock:
+            drop_expired(self._state)
+            more = compact_once(self._state) is not None
+            forget_deletes(self._state)
+        self._sweep()
+        self.remove_unlisted()
+        return more
+
+    def flush(self) -> bool:
+        """Writes all that was applied into blocks; False where there was nothing."""
+        with self._flush_lock:
+            return flush(self._state)
+
+    def compact(self, progress: Progress = lambda _what, _done, _left: None) -> int:
+        """By hand: everything that is due, deletes without delay. How many rewrites it took."""
+        count = done = 0
+        with self._rewrite_lock:
+            drop_expired(self._state)
+            while (plan := compact_once(self._state, eager=True)) is not None:
+                count += 1
+                done += sum(entry.byte_count for entry in plan.inputs)
+                left = sum(entry.byte_count for entry in self.blocks() if entry.level == 0)
+                progress(plan.reason, done, left)
+            forget_deletes(self._state)
+        return count
+
+    def remove_unlisted(self) -> None:
+        """Removes files and objects that no manifest lists, after the grace period."""
+        grace_seconds = self._parts.bounds.grace_seconds
+        manifest = self.manifest()
+        live = [block.name for block in manifest.blocks]
+        removed = self._state.files.remove_unlisted(live, grace_seconds=grace_seconds)
+        listed = {*manifest.checkpoints, manifest.metadata}
+        prefix = partition_prefix(self.partition)
+        found = [
+            name
+            for folder in ("checkpoints/", "metadata/")
+            for name, _ in self._parts.objects.list(prefix + folder)
+        ]
+        for name in self._object_grace.expired(set(found) - listed, grace_seconds):
+            self._parts.objects.delete(name)
+            removed.append(name)
+        if removed:
+            self._parts.observe("files_removed", {"files": len(removed)})
+
+    def close(self) -> None:
+        """Refuses writes; the log holds what no block does. Threads of upkeep end before."""
+        self._closed = True
+
+    def _sweep(self) -> None:
+        bounds, clock = self._parts.bounds, self._parts.clock
+        now = clock.monotonic_seconds()
+        if now - self._swept_at < bounds.sweep_interval_seconds:
+            return
+        self._swept_at = now
+        left = self._state.table.sweep(clock.now_ns() - bounds.series_idle_ns)
+        if left:
+            # The next checkpoint is written whole, without them.
+            self._state.checkpoint_whole = True
+            self._parts.observe("series_swept", {"series": left})
+
+    def _check_disk(self) -> None:
+        bounds, now = self._parts.bounds, self._parts.clock.monotonic_seconds()
+        if now - self._disk_checked_at >= bounds.disk_check_interval_seconds:
+            self._disk_checked_at = now
+            self._refusal = None
+            with contextlib.suppress(OSError):
+                free = self._free_bytes()
+                if free < bounds.disk_reserve_bytes:
+                    self._refusal = Unavailable(
+                        f"cannot write: {free} bytes are free on the disk, "
+                        f"{bounds.disk_reserve_bytes} are kept in reserve"
+                    )
+        if self._refusal is not None:
+            raise Unavailable(str(self._refusal))
+
+    def statistics(self) -> dict[str, float]:
+        """Numbers for telemetry."""
+        state, parts = self._state, self._parts
+        blocks = self.blocks()
+        return {
+            "head_bytes": state.head.memory_bytes,
+            "head_samples": state.head.sample_count,
+            "block_count": len(blocks),
+            "block_bytes": sum(block.byte_count for block in blocks),
+            "block_samples": sum(block.sample_count for block in blocks),
+            "delete_count": len(state.deletes),
+            "unflushed_log_bytes": parts.log.size_bytes(parts.partition, state.frozen_through),
+            "next_offset": state.next_offset,
+            "epoch": state.epoch,
+            "manifest_version": state.manifests.version,
+        }
+
+
+class Upkeep:
+    """Two threads, one for the head and one for blocks, so that neither waits for the other."""
+
+    def __init__(self, store: Store, *, observe: Observe, interval_seconds: float = 1.0) -> None:
+        self._store = store
+        self._observe = observe
+        self._interval_seconds = interval_seconds
+        self._ending = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._keep_head, name="store-flush", daemon=True),
+            threading.Thread(target=self._keep_blocks, name="store-compaction", daemon=True),
+        ]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Waits for what is under way."""
+        self._ending.set()
+        self._store.flush_wanted.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _keep_head(self) -> None:
+        while not self._ending.is_set():
+            self._round("flush_failed", self._store.maintain_head)
+            self._store.flush_wanted.wait(self._interval_seconds)
+
+    def _keep_blocks(self) -> None:
+        while not self._ending.is_set():
+            more = self._round("compaction_failed", self._store.maintain_blocks)
+            if not more:
+                self._ending.wait(self._interval_seconds)
+
+    def _round(self, event: str, work: Callable[[], bool]) -> bool:
+        try:
+            return work()
+        except (OrreryError, OSError, MemoryError) as error:
+            # Upkeep never dies: what failed is tried again, and writes are refused meanwhile
+            # where the head grows past its bound.
+            self._observe(event, {"error": str(error), "kind": type(error).__name__})
+            return False

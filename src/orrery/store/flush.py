@@ -1,0 +1,145 @@
+"""Flush: a frozen generation of the head becomes blocks, one manifest version, a shorter log.
+
+Called by the engine's flush thread, by recovery, and by hand.
+"""
+
+from orrery.errors import OrreryError
+from orrery.store.bounds import WINDOW_NS
+from orrery.store.kernels import BlockSummary
+from orrery.store.state import Flushed, Frozen, OpenBlock, State
+from orrery.store.windows import flush_ranges
+
+
+def flush_reason(state: State) -> str | None:
+    """Why a flush is due now, or None."""
+    parts, bounds = state.parts, state.parts.bounds
+    if state.frozen:
+        return "retry"
+    if state.head.memory_bytes >= bounds.head_bytes_flush:
+        return "memory"
+    if parts.log.size_bytes(parts.partition, state.frozen_through) >= bounds.log_replay_bytes_max:
+        return "log"
+    closed = (parts.clock.now_ns() - bounds.window_close_margin_ns) // WINDOW_NS
+    began = (state.generation_began_ns - bounds.window_close_margin_ns) // WINDOW_NS
+    return "window" if closed > began and state.next_offset > state.frozen_through else None
+
+
+def flush(state: State) -> bool:
+    """Writes out all that is applied. False where there was nothing. One caller at a time."""
+    flushed = False
+    while state.frozen or _freeze(state):
+        _flush_frozen(state, state.frozen[0])
+        flushed = True
+    return flushed
+
+
+def _freeze(state: State) -> bool:
+    with state.apply_lock, state.lock:
+        next_offset = state.next_offset
+        if next_offset == state.frozen_through:
+            return False
+        generation = state.head.freeze(next_offset)
+        state.frozen.append(Frozen(generation, state.frozen_through, next_offset))
+        state.frozen_through = next_offset
+        state.generation_began_ns = state.parts.clock.now_ns()
+        return True
+
+
+def _flush_frozen(state: State, frozen: Frozen) -> None:
+    began = state.parts.clock.monotonic_seconds()
+    blocks: list[OpenBlock] = []
+    try:
+        _write_blocks(state, frozen, blocks)
+        checkpoints, since = _write_checkpoint(state)
+        metadata, changes = _write_metadata(state)
+        state.commit(
+            add=blocks,
+            swap=lambda: _release(state, frozen),
+            flushed=Flushed(frozen.next_offset, checkpoints, metadata),
+        )
+    finally:
+        state.files.settle([block.entry.name for block in blocks])
+    state.checkpoint_since, state.checkpoint_whole = since, False
+    state.metadata_saved = changes
+    seconds = state.parts.clock.monotonic_seconds() - began
+    state.parts.observe(
+        "flush_done",
+        {
+            "blocks": len(blocks),
+            "samples": sum(block.entry.sample_count for block in blocks),
+            "bytes": sum(block.entry.byte_count for block in blocks),
+            "next_offset": frozen.next_offset,
+            "seconds": seconds,
+        },
+    )
+    _trim(state, frozen.next_offset)
+
+
+def _release(state: State, frozen: Frozen) -> None:
+    state.frozen.remove(frozen)
+    if frozen.generation is not None:
+        state.head.release(frozen.generation)
+
+
+def _write_blocks(state: State, frozen: Frozen, blocks: list[OpenBlock]) -> None:
+    """Appends to ``blocks`` as it goes: what was written before an error is settled, too."""
+    bounds = state.parts.bounds
+    time_range = frozen.generation.time_range if frozen.generation is not None else None
+    if frozen.generation is None or time_range is None:
+        return
+    with state.lock:
+        deletes = state.delete_rows()
+    source = frozen.generation.source()
+    ranges = flush_ranges(
+        *time_range,
+        now_ns=state.parts.clock.now_ns(),
+        blocks_max=bounds.blocks_per_flush_max,
+    )
+    last = frozen.next_offset - 1
+    for min_ns, max_ns in ranges:
+
+        def write(path: str, min_ns: int = min_ns, max_ns: int = max_ns) -> BlockSummary | None:
+            return state.parts.kernels.write_block(
+                [source], deletes, path, min_ns=min_ns, max_ns=max_ns, keep_from_ns={}, small=False
+            )
+
+        made = state.files.create(write)
+        if made is not None:
+            name, summary = made
+            entry = state.entry(
+                name, summary, offsets=(frozen.offset_first, last), through=last, level=0
+            )
+            blocks.append(state.open_output(name, entry))
+
+
+def _write_checkpoint(state: State) -> tuple[tuple[str, ...], int]:
+    """The names for the manifest, and where the next checkpoint goes on.
+
+    Taken after the freeze: it may name series that only later records define, which is harmless.
+    """
+    known = state.manifest.checkpoints
+    whole = state.checkpoint_whole or len(known) >= state.parts.bounds.checkpoints_max
+    content, since = state.table.definitions(0 if whole else state.checkpoint_since)
+    kept = () if whole else known
+    if not content:
+        return kept, since
+    name = state.object_name("checkpoints", ".series")
+    state.parts.objects.put(name, content)
+    return (*kept, name), since
+
+
+def _write_metadata(state: State) -> tuple[str, int]:
+    changes = state.metadata.changes
+    if changes == state.metadata_saved:
+        return state.manifest.metadata, changes
+    name = state.object_name("metadata", ".json")
+    state.parts.objects.put(name, state.metadata.encode())
+    return name, changes
+
+
+def _trim(state: State, next_offset: int) -> None:
+    try:
+        state.parts.log.trim(state.parts.partition, next_offset)
+    except OrreryError as error:
+        # The next flush trims again; until then the log is only longer than it must be.
+        state.parts.observe("log_trim_failed", {"error": str(error)})

@@ -1,0 +1,203 @@
+"""What flush, compaction, recovery and reads of one partition share. Called inside ``store``.
+
+Locks, taken in this order: ``apply_lock`` (offsets enter the head in order), ``commit_lock`` (one
+manifest version at a time), ``lock`` (blocks, deletes and head seen together). ``lock`` is never
+held over I/O.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from orrery.clock import Clock
+from orrery.errors import Unavailable
+from orrery.log.contract import Log
+from orrery.objects.contract import Objects
+from orrery.store.blocks import BlockFiles
+from orrery.store.bounds import DAY_NS, StoreBounds
+from orrery.store.compaction import needed_deletes
+from orrery.store.kernels import (
+    Block,
+    BlockSummary,
+    DeleteRow,
+    Generation,
+    Head,
+    Kernels,
+    SeriesTable,
+    Source,
+)
+from orrery.store.manifest import BlockEntry, DeleteEntry, Fenced, Manifest, ManifestStore
+from orrery.store.metadata import Metadata
+
+Observe = Callable[[str, Mapping[str, object]], None]
+"""Called with an event's name and fields; must be quick and must not raise."""
+
+RetentionDays = Callable[[str], float | None]
+"""How many days a tenant keeps; None keeps all."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenBlock:
+    entry: BlockEntry
+    handle: Block
+    tenants: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A generation of the head on its way into blocks; None where only deletes and metadata came.
+
+    It holds the records ``offset_first .. next_offset - 1``.
+    """
+
+    generation: Generation | None
+    offset_first: int
+    next_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Flushed:
+    """What a flush changes in the manifest beside its blocks."""
+
+    next_offset: int
+    checkpoints: tuple[str, ...]
+    metadata: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The collaborators of a store, as ``app`` hands them in."""
+
+    objects: Objects
+    log: Log
+    kernels: Kernels
+    clock: Clock
+    bounds: StoreBounds
+    retention_days: RetentionDays
+    observe: Observe
+    partition: int = 0
+
+
+@dataclass(slots=True)
+class State:
+    parts: Parts
+    manifests: ManifestStore
+    manifest: Manifest
+    files: BlockFiles
+    table: SeriesTable
+    head: Head
+    metadata: Metadata
+    apply_lock: threading.Lock = field(default_factory=threading.Lock)
+    commit_lock: threading.Lock = field(default_factory=threading.Lock)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    blocks: dict[str, OpenBlock] = field(default_factory=dict)
+    deletes: list[DeleteEntry] = field(default_factory=list)
+    frozen: list[Frozen] = field(default_factory=list)
+    next_offset: int = 0
+    frozen_through: int = 0
+    generation_began_ns: int = 0
+    checkpoint_since: int = 0
+    checkpoint_whole: bool = False
+    metadata_saved: int = 0
+    object_counter: int = 0
+    failure: str | None = None
+
+    @property
+    def epoch(self) -> int:
+        return self.manifest.epoch
+
+    def delete_rows(self) -> list[DeleteRow]:
+        return [(d.offset, d.tenant, d.matchers, d.min_ns, d.max_ns) for d in self.deletes]
+
+    def sources(self, blocks: Iterable[OpenBlock]) -> list[Source]:
+        return [
+            block.handle.source(block.entry.offset_last, block.entry.deletes_through)
+            for block in blocks
+        ]
+
+    def cuts_ns(self, tenants: Iterable[str]) -> dict[str, int]:
+        """From when on each tenant keeps its samples; tenants that keep all are not in it."""
+        now_ns = self.parts.clock.now_ns()
+        days = {tenant: self.parts.retention_days(tenant) for tenant in tenants}
+        return {t: now_ns - int(kept * DAY_NS) for t, kept in days.items() if kept is not None}
+
+    def object_name(self, folder: str, suffix: str) -> str:
+        """Unique as block names are: no epoch is taken twice."""
+        with self.lock:
+            self.object_counter += 1
+            number = self.object_counter
+        partition = self.parts.partition
+        return f"partitions/{partition}/{folder}/{self.epoch:010d}-{number:010d}{suffix}"
+
+    def open_output(self, name: str, entry: BlockEntry) -> OpenBlock:
+        handle, summary = self.parts.kernels.open_block(str(self.files.path(name)))
+        return OpenBlock(entry, handle, summary.tenants)
+
+    def entry(
+        self,
+        name: str,
+        summary: BlockSummary,
+        *,
+        offsets: tuple[int, int],
+        through: int,
+        level: int,
+    ) -> BlockEntry:
+        return BlockEntry(
+            name=name,
+            min_ns=summary.min_ns,
+            max_ns=summary.max_ns,
+            offset_first=offsets[0],
+            offset_last=offsets[1],
+            deletes_through=through,
+            level=level,
+            sample_count=summary.sample_count,
+            byte_count=summary.byte_count,
+            resolution_ns=0,
+            tenant_count=len(summary.tenants),
+        )
+
+    def commit(
+        self,
+        *,
+        add: list[OpenBlock],
+        drop: Iterable[str] = (),
+        swap: Callable[[], None] = lambda: None,
+        flushed: Flushed | None = None,
+    ) -> None:
+        """Publishes blocks and, after a flush, what else it settled; then reads see them.
+
+        ``swap`` runs in the same instant as reads change over.
+        """
+        dropped = set(drop)
+        with self.commit_lock:
+            if self.failure is not None:
+                raise Unavailable(f"cannot commit the manifest: {self.failure}")
+            with self.lock:
+                blocks = {n: b for n, b in self.blocks.items() if n not in dropped}
+                blocks |= {block.entry.name: block for block in add}
+                following = flushed.next_offset if flushed else self.manifest.next_offset
+                kept = [(block.entry, block.tenants) for block in blocks.values()]
+                past = [delete for delete in self.deletes if delete.offset < following]
+                needed = needed_deletes(past, kept)
+            manifest = msgspec.structs.replace(
+                self.manifest,
+                made_at_ns=self.parts.clock.now_ns(),
+                blocks=tuple(block.entry for block in blocks.values()),
+                deletes=needed,
+                next_offset=following,
+                checkpoints=flushed.checkpoints if flushed else self.manifest.checkpoints,
+                metadata=flushed.metadata if flushed else self.manifest.metadata,
+            )
+            try:
+                self.manifests.commit(manifest)
+            except Fenced as error:
+                self.failure = str(error)
+                raise
+            with self.lock:
+                self.manifest = manifest
+                self.blocks = blocks
+                later = [delete for delete in self.deletes if delete.offset >= following]
+                self.deletes = [*needed, *later]
+                swap()

@@ -1,0 +1,55 @@
+"""Time windows: where a flush cuts its blocks, and which window a block lies in. Pure arithmetic,
+called by flush and compaction."""
+
+from orrery.store.bounds import DAY_NS, HOUR_NS, WINDOW_NS
+
+LEVELS_NS = (
+    WINDOW_NS,
+    12 * HOUR_NS,
+    2 * DAY_NS,
+    16 * DAY_NS,
+    128 * DAY_NS,
+    1024 * DAY_NS,
+    8192 * DAY_NS,
+)
+"""Each is a multiple of the one before, so that windows nest."""
+
+Range = tuple[int, int]
+"""Inclusive bounds in nanoseconds."""
+
+
+def level_of(min_ns: int, max_ns: int) -> int:
+    """The first level with one window that holds both; ``len(LEVELS_NS)`` where none does."""
+    for level, width in enumerate(LEVELS_NS):
+        if min_ns // width == max_ns // width:
+            return level
+    return len(LEVELS_NS)
+
+
+def split(min_ns: int, max_ns: int, width_ns: int) -> list[Range]:
+    """The range cut at multiples of ``width_ns``."""
+    first, last = min_ns // width_ns, max_ns // width_ns
+    return [
+        (max(min_ns, number * width_ns), min(max_ns, (number + 1) * width_ns - 1))
+        for number in range(first, last + 1)
+    ]
+
+
+def flush_ranges(min_ns: int, max_ns: int, *, now_ns: int, blocks_max: int) -> list[Range]:
+    """Where a flush cuts: single windows where they are few; else single windows around the
+    present and ever wider ones into the past, so that scattered old samples make few blocks."""
+    if max_ns // WINDOW_NS - min_ns // WINDOW_NS < blocks_max:
+        return split(min_ns, max_ns, WINDOW_NS)
+    anchor_ns = now_ns if min_ns <= now_ns <= max_ns else max_ns
+    cut_ns = (anchor_ns // WINDOW_NS + 1) * WINDOW_NS
+    ranges = [(cut_ns, max_ns)] if cut_ns <= max_ns else []
+    end_ns = min(max_ns, cut_ns - 1)
+    for level in (0, 0, 1, 2, 3, 4, 5):
+        if end_ns < min_ns or len(ranges) == blocks_max - 1:
+            break
+        start_ns = max(min_ns, end_ns // LEVELS_NS[level] * LEVELS_NS[level])
+        ranges.append((start_ns, end_ns))
+        end_ns = start_ns - 1
+    if end_ns >= min_ns:
+        ranges.append((min_ns, end_ns))
+    return sorted(ranges)
