@@ -23,6 +23,7 @@ pub mod re2;
 pub mod record;
 pub mod record_control;
 pub mod record_samples;
+pub mod relabel;
 pub mod remote_write;
 pub mod resolve;
 pub mod sample;
@@ -58,6 +59,7 @@ mod python {
         crate::meter::python::register(module)?;
         crate::pages::python::register(module)?;
         crate::record::python::register(module)?;
+        crate::relabel::python::register(module)?;
         crate::remote_write::python::register(module)?;
         crate::selector::python::register(module)?;
         crate::series::python::register(module)?;

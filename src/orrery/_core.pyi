@@ -123,6 +123,11 @@ def find_witness(data: bytes, *, position: int, offset: int) -> int | None:
 
 # --- record.rs
 
+# --- relabel.rs
+
+def expand_matches(pattern: str, template: str, texts: list[str]) -> list[str | None]: ...
+def matches_empty(pattern: str) -> bool: ...
+
 # --- remote_write.rs
 
 def decode_remote_write_1(

@@ -1,0 +1,109 @@
+//! Regular expressions over label values: what PromQL's `label_replace` does to each of them.
+
+use crate::error::{CoreError, Result};
+
+const COMPILED_BYTES_MAX: usize = 4 << 20;
+
+/// The expansion of `template` for each text that `pattern` matches from end to end, and none for
+/// the others. `$1`, `${1}` and `${name}` stand for groups, as in Go.
+pub fn expand_matches(
+    pattern: &str,
+    template: &str,
+    texts: &[String],
+) -> Result<Vec<Option<String>>> {
+    let regex = compile(pattern)?;
+    let expanded = texts.iter().map(|text| {
+        regex.captures(text).map(|captures| {
+            let mut out = String::new();
+            captures.expand(template, &mut out);
+            out
+        })
+    });
+    Ok(expanded.collect())
+}
+
+/// Whether `pattern` matches the empty text.
+pub fn matches_empty(pattern: &str) -> Result<bool> {
+    Ok(compile(pattern)?.is_match(""))
+}
+
+fn compile(pattern: &str) -> Result<regex::Regex> {
+    // Sound by itself first: `a)|(b` must not lean on the group of the anchors.
+    regex_or_cause(pattern, pattern)?;
+    regex_or_cause(pattern, &format!("^(?s:{pattern})$"))
+}
+
+fn regex_or_cause(pattern: &str, anchored: &str) -> Result<regex::Regex> {
+    regex::RegexBuilder::new(anchored)
+        .octal(true)
+        .size_limit(COMPILED_BYTES_MAX)
+        .build()
+        .map_err(|error| {
+            let text = error.to_string();
+            let cause = text.lines().last().unwrap_or_default().trim();
+            CoreError::Invalid(format!("cannot compile regex {pattern:?}: {cause}"))
+        })
+}
+
+#[cfg(feature = "python")]
+pub(crate) mod python {
+    use pyo3::prelude::*;
+
+    #[pyfunction]
+    #[pyo3(signature = (pattern, template, texts))]
+    #[allow(clippy::needless_pass_by_value)]
+    fn expand_matches(
+        py: Python<'_>,
+        pattern: &str,
+        template: &str,
+        texts: Vec<String>,
+    ) -> PyResult<Vec<Option<String>>> {
+        Ok(py.detach(|| super::expand_matches(pattern, template, &texts))?)
+    }
+
+    #[pyfunction]
+    fn matches_empty(py: Python<'_>, pattern: &str) -> PyResult<bool> {
+        Ok(py.detach(|| super::matches_empty(pattern))?)
+    }
+
+    pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add_function(wrap_pyfunction!(expand_matches, module)?)?;
+        module.add_function(wrap_pyfunction!(matches_empty, module)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expand(pattern: &str, template: &str, text: &str) -> Option<String> {
+        expand_matches(pattern, template, &[text.to_owned()]).unwrap()[0].clone()
+    }
+
+    #[test]
+    fn groups_are_expanded_where_the_whole_text_matches() {
+        assert_eq!(expand("(.*)-(.*)", "$2.${1}", "a-b"), Some("b.a".into()));
+        assert_eq!(expand("(?P<x>a+)", "<$x>", "aa"), Some("<aa>".into()));
+        assert_eq!(expand("a", "$$1", "a"), Some("$1".into()));
+        assert_eq!(expand("a", "x", "ab"), None);
+        assert_eq!(expand("", "x", ""), Some("x".into()));
+        assert_eq!(expand("(.*)", "$1", "a\nb"), Some("a\nb".into()));
+        assert_eq!(expand("a|ab", "x", "ab"), Some("x".into()));
+    }
+
+    #[test]
+    fn unsound_patterns_are_refused() {
+        for pattern in ["(", "a)|(b", "[", "(?<!a)b"] {
+            assert!(matches_empty(pattern).is_err(), "{pattern}");
+        }
+        assert!(matches_empty("a*").unwrap());
+        assert!(!matches_empty("a+").unwrap());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_pattern_is_answered(pattern in ".{0,20}", template in ".{0,20}", text in ".{0,20}") {
+            let _ = expand_matches(&pattern, &template, &[text]);
+        }
+    }
+}

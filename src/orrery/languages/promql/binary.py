@@ -1,0 +1,236 @@
+"""Binary operators between vectors, over all steps at once; ``evaluate`` calls them.
+
+Rows are paired by their matching labels once; the arithmetic then runs on whole tables. Errors
+about ambiguous matches depend on what is present at each step, as in Prometheus.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from orrery.languages.promql.nodes import COMPARISONS, Card, Matching
+from orrery.languages.promql.tokens import go_quote
+from orrery.languages.promql.values import (
+    NAME_LABELS,
+    Bools,
+    EvaluationError,
+    Floats,
+    Indexes,
+    Vector,
+    drop_name,
+    fail,
+    group_index,
+    merge_duplicates,
+)
+from orrery.model.effects import Labels
+
+_ARITHMETIC: dict[str, Callable[[Floats, Floats], Floats]] = {
+    "+": np.add,
+    "-": np.subtract,
+    "*": np.multiply,
+    "/": np.divide,
+    "%": np.fmod,
+    "^": np.power,
+    "atan2": np.arctan2,
+}
+_COMPARE: dict[str, Callable[[Floats, Floats], Bools]] = {
+    "==": np.equal,
+    "!=": np.not_equal,
+    ">": np.greater,
+    "<": np.less,
+    ">=": np.greater_equal,
+    "<=": np.less_equal,
+}
+
+
+def scalars(operator: str, left: Floats, right: Floats) -> Floats:
+    """Between two scalars; comparisons give 0 and 1."""
+    if operator in COMPARISONS:
+        return _COMPARE[operator](left, right).astype(np.float64)
+    return _ARITHMETIC[operator](left, right)
+
+
+def with_scalar(
+    operator: str, vector: Vector, scalar: Floats, *, vector_is_left: bool, return_bool: bool
+) -> Vector:
+    """Between a vector and a scalar; a comparison filters and keeps the vector's values."""
+    left, right = (vector.values, scalar) if vector_is_left else (scalar, vector.values)
+    if operator not in COMPARISONS:
+        return vector.with_values(_ARITHMETIC[operator](left, right))
+    holds = _COMPARE[operator](left, right)
+    if return_bool:
+        return vector.with_values(holds.astype(np.float64))
+    return Vector(vector.labels, vector.values, vector.present & holds)
+
+
+def keeps_name(operator: str, *, return_bool: bool) -> bool:
+    return operator in COMPARISONS and not return_bool
+
+
+def match_key(labels: Labels, matching: Matching) -> Labels:
+    """The labels two series must share to pair up."""
+    named = frozenset(matching.labels)
+    if matching.on:
+        return tuple(pair for pair in labels if pair[0] in named)
+    return tuple(pair for pair in labels if pair[0] not in named and pair[0] not in NAME_LABELS)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sides:
+    """Both sides with the number of the match group of each row; the many side first."""
+
+    many: Vector
+    one: Vector
+    many_groups: Indexes
+    one_groups: Indexes
+    keys: list[Labels]
+    swapped: bool
+
+
+def _sides(left: Vector, right: Vector, matching: Matching) -> Sides:
+    swapped = matching.card is Card.ONE_TO_MANY
+    many, one = (right, left) if swapped else (left, right)
+    keys = [match_key(labels, matching) for labels in (*many.labels, *one.labels)]
+    index, groups = group_index(keys)
+    count = len(many.labels)
+    return Sides(many, one, index[:count], index[count:], groups, swapped)
+
+
+def any_of_group(present: Bools, groups: Indexes, group_count: int) -> Bools:
+    """For each group and step whether a row of the group is present."""
+    found = np.zeros((group_count, present.shape[1]), dtype=np.bool_)
+    np.logical_or.at(found, groups, present)
+    return found
+
+
+# --- set operators
+
+
+def set_operation(operator: str, left: Vector, right: Vector, matching: Matching) -> Vector:
+    sides = _sides(left, right, matching)
+    count = len(sides.keys)
+    if operator == "or":
+        taken = any_of_group(left.present, sides.many_groups, count)[sides.one_groups]
+        labels = [*left.labels, *right.labels]
+        values = np.concatenate([left.values, right.values])
+        present = np.concatenate([left.present, right.present & ~taken])
+        return merge_duplicates(Vector(labels, values, present).without_empty_rows())
+    found = any_of_group(right.present, sides.one_groups, count)[sides.many_groups]
+    present = left.present & (found if operator == "and" else ~found)
+    return Vector(left.labels, left.values, present).without_empty_rows()
+
+
+# --- arithmetic and comparison
+
+
+def vectors(
+    operator: str, left: Vector, right: Vector, *, matching: Matching, return_bool: bool
+) -> Vector:
+    sides = _sides(left, right, matching)
+    _refuse_ambiguous_one_side(sides)
+    if matching.card is Card.ONE_TO_ONE:
+        _refuse_ambiguous_many_side(sides)
+    many_rows, one_rows = _pairs(sides)
+    many, one = sides.many.rows(many_rows), sides.one.rows(one_rows)
+    present = many.present & one.present
+    left_values, right_values = many.values, one.values
+    if sides.swapped:
+        left_values, right_values = right_values, left_values
+    if operator in COMPARISONS:
+        holds = _COMPARE[operator](left_values, right_values)
+        values = holds.astype(np.float64) if return_bool else left_values
+        present = present if return_bool else present & holds
+    else:
+        values = _ARITHMETIC[operator](left_values, right_values)
+    keep = keeps_name(operator, return_bool=return_bool)
+    labels = [
+        result_labels(one_many, one_one, matching, keep_name=keep)
+        for one_many, one_one in zip(many.labels, one.labels, strict=True)
+    ]
+    return _merge_pairs(Vector(labels, values, present).without_empty_rows(), matching)
+
+
+def _merge_pairs(result: Vector, matching: Matching) -> Vector:
+    try:
+        return merge_duplicates(result)
+    except EvaluationError:
+        if matching.card is Card.ONE_TO_ONE:
+            raise
+        fail("multiple matches for labels: grouping labels must ensure unique matches")
+
+
+def result_labels(many: Labels, one: Labels, matching: Matching, *, keep_name: bool) -> Labels:
+    labels = many if keep_name else drop_name(many)
+    named = frozenset(matching.labels)
+    if matching.card is Card.ONE_TO_ONE:
+        if matching.on:
+            return tuple(pair for pair in labels if pair[0] in named)
+        return tuple(pair for pair in labels if pair[0] not in named)
+    if not matching.include:
+        return labels
+    offered = dict(one)
+    taken = {name: offered.get(name, "") for name in matching.include}
+    merged = {**dict(labels), **taken}
+    return tuple(sorted((name, value) for name, value in merged.items() if value))
+
+
+def _pairs(sides: Sides) -> tuple[Indexes, Indexes]:
+    """Every pair of rows of one group that share a step."""
+    rows_of: dict[int, list[int]] = {}
+    for row, group in enumerate(sides.one_groups.tolist()):
+        rows_of.setdefault(group, []).append(row)
+    many_rows: list[int] = []
+    one_rows: list[int] = []
+    for row, group in enumerate(sides.many_groups.tolist()):
+        candidates = rows_of.get(group, [])
+        if len(candidates) > 1:
+            shared = (sides.one.present[candidates] & sides.many.present[row]).any(axis=1)
+            candidates = np.array(candidates)[shared].tolist()
+        many_rows.extend([row] * len(candidates))
+        one_rows.extend(candidates)
+    return np.array(many_rows, dtype=np.int64), np.array(one_rows, dtype=np.int64)
+
+
+def _crowded(present: Bools, groups: Indexes, group_count: int) -> tuple[int, int] | None:
+    """The first step, and its group, at which two rows of one group are present."""
+    sizes = np.bincount(groups, minlength=group_count)
+    if not (sizes > 1).any():
+        return None
+    counts = np.zeros((group_count, present.shape[1]), dtype=np.int32)
+    np.add.at(counts, groups, present)
+    step, group = np.nonzero(counts.T > 1)
+    return (int(step[0]), int(group[0])) if len(step) else None
+
+
+def _refuse_ambiguous_one_side(sides: Sides) -> None:
+    # Prometheus does not look at steps where nothing could match.
+    live = sides.many.present.any(axis=0)
+    found = _crowded(sides.one.present & live, sides.one_groups, len(sides.keys))
+    if found is None:
+        return
+    step, group = found
+    rows = np.nonzero((sides.one_groups == group) & sides.one.present[:, step])[0][:2]
+    # Named as Prometheus does: the later of the two first.
+    shown = ", ".join(format_labels(sides.one.labels[row]) for row in reversed(rows.tolist()))
+    side = "left" if sides.swapped else "right"
+    fail(
+        f"found duplicate series for the match group {format_labels(sides.keys[group])} on the "
+        f"{side} hand-side of the operation: [{shown}];many-to-many matching not allowed: "
+        "matching labels must be unique on one side"
+    )
+
+
+def _refuse_ambiguous_many_side(sides: Sides) -> None:
+    count = len(sides.keys)
+    matched = any_of_group(sides.one.present, sides.one_groups, count)[sides.many_groups]
+    if _crowded(sides.many.present & matched, sides.many_groups, count) is not None:
+        fail(
+            "multiple matches for labels: many-to-one matching must be explicit "
+            "(group_left/group_right)"
+        )
+
+
+def format_labels(labels: Labels) -> str:
+    """A label set as errors show it, every label inside the braces."""
+    return "{" + ", ".join(f"{name}={go_quote(value)}" for name, value in labels) + "}"

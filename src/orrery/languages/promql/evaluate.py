@@ -1,0 +1,688 @@
+"""PromQL over a range of steps; ``query/run`` drives :func:`evaluate`.
+
+A plain generator: it yields effects (``model.effects``) and is sent their answers. Every node is
+evaluated over all steps at once; functions of a range are pushed down into the fetch; selectors
+answer in batches, which aggregations consume one by one.
+"""
+
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from orrery.errors import Excess, Exhausted
+from orrery.kernels.window import window_over_steps
+from orrery.languages.promql import binary
+from orrery.languages.promql.aggregate import (
+    CHOOSING,
+    RUNNING,
+    Choosing,
+    Running,
+    chosen_by_ratio,
+    count_values,
+    counts_of,
+    quantile,
+)
+from orrery.languages.promql.durations import format_number
+from orrery.languages.promql.functions.ranges import note_bad_quantiles
+from orrery.languages.promql.functions.registry import (
+    Arguments,
+    Elementwise,
+    Function,
+    OverRange,
+    Query,
+    Whole,
+    functions,
+)
+from orrery.languages.promql.invariance import invariant_nodes
+from orrery.languages.promql.nodes import (
+    SET_OPERATORS,
+    Aggregation,
+    At,
+    Binary,
+    Bound,
+    Call,
+    Expr,
+    Kind,
+    NumberLiteral,
+    Parenthesis,
+    RangeSelector,
+    StringLiteral,
+    Subquery,
+    Unary,
+    VectorSelector,
+    walk,
+    without_parentheses,
+)
+from orrery.languages.promql.tokens import go_quote
+from orrery.languages.promql.types import kind_of
+from orrery.languages.promql.values import (
+    Floats,
+    Notes,
+    Steps,
+    Value,
+    Vector,
+    broadcast,
+    concatenate,
+    empty,
+    fail,
+    without_names,
+)
+from orrery.model.effects import Effect, Fetch, Labels, More, SampleFrames, StepFrames, Window
+from orrery.model.selector import PROMQL_NAME, Matcher, Operator, Selector
+
+LOOKBACK_NS = 300 * 1_000_000_000
+SUBQUERY_STEP_NS = 60 * 1_000_000_000
+CELLS_MAX = 50_000_000
+TIME_NS_MAX = (1 << 63) - 1
+STALE_BITS = 0x7FF0000000000002
+COUNTER_ENDINGS = ("_total", "_sum", "_count", "_bucket")
+
+Consume = Callable[[Vector], None]
+Steady = Generator[Effect, object, None]
+Evaluated = Generator[Effect, object, Value]
+Collected = Generator[Effect, object, Vector]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """The answer of a query. ``values`` and ``present`` are (series, steps) over ``times_ns``.
+
+    A scalar is one unlabelled row; a string is ``text``. A range vector asked for at one instant
+    is a matrix whose raw samples are ``samples``, each series with times of its own.
+    """
+
+    kind: str
+    labels: tuple[Labels, ...]
+    times_ns: "np.ndarray[tuple[int], np.dtype[np.int64]]"
+    values: Floats
+    present: "np.ndarray[tuple[int, int], np.dtype[np.bool_]]"
+    text: str | None = None
+    samples: SampleFrames | None = None
+    warnings: tuple[str, ...] = ()
+    infos: tuple[str, ...] = ()
+
+
+def evaluate(
+    expression: Expr,
+    *,
+    start_ns: int,
+    end_ns: int,
+    step_ns: int,
+    lookback_ns: int = LOOKBACK_NS,
+    subquery_step_ns: int = SUBQUERY_STEP_NS,
+    cells_max: int = CELLS_MAX,
+    text: str = "",
+) -> Generator[Effect, object, Result]:
+    """Answers ``expression`` at every step from start to end; a ``step_ns`` of 0 asks once, at
+    ``start_ns``. ``text`` is the query as written, to place warnings on their line.
+
+    Raises EvaluationError, and Exhausted where more than ``cells_max`` values would stand in
+    memory in one table.
+    """
+    count = 1 if step_ns == 0 else max(0, (end_ns - start_ns) // step_ns) + 1
+    steps = Steps(start_ns, step_ns, count)
+    query = Query(steps, lookback_ns, subquery_step_ns, cells_max)
+    evaluator = Evaluator(query, Notes(text), invariant_nodes(expression), end_ns)
+    result = yield from evaluator.result(expression)
+    return result
+
+
+def selectors(expression: Expr) -> Iterator[VectorSelector]:
+    """Every selector in the tree, in the order they are written."""
+    return (node for node in walk(expression) if isinstance(node, VectorSelector))
+
+
+class Evaluator:
+    def __init__(self, query: Query, notes: Notes, invariant: frozenset[int], end_ns: int) -> None:
+        self.query = query
+        self.notes = notes
+        self.invariant = invariant
+        self.end_ns = end_ns
+
+    # --- the answer
+
+    def result(self, node: Expr) -> Generator[Effect, object, Result]:
+        steps = self.query.steps
+        kind = kind_of(node)
+        if steps.step_ns and kind in (Kind.STRING, Kind.RANGE):
+            cause = f"invalid expression type {go_quote(kind)} for range query"
+            fail(f"{cause}, must be Scalar or instant Vector")
+        if kind is Kind.RANGE:
+            result = yield from self.range_result(without_parentheses(node))
+            return result
+        value = yield from self.value(node, steps)
+        if isinstance(value, str):
+            return self.finished("string", empty(steps), steps, text=value)
+        if isinstance(value, Vector):
+            if not steps.step_ns:
+                return self.finished("vector", value.without_empty_rows(), steps)
+            return self.finished("matrix", _by_labels(value.without_empty_rows()), steps)
+        row = Vector([()], value.reshape(1, -1), np.ones((1, steps.count), dtype=np.bool_))
+        return self.finished("matrix" if steps.step_ns else "scalar", row, steps)
+
+    def finished(
+        self,
+        kind: str,
+        vector: Vector,
+        steps: Steps,
+        text: str | None = None,
+        samples: SampleFrames | None = None,
+    ) -> Result:
+        return Result(
+            kind,
+            tuple(vector.labels),
+            steps.times_ns(),
+            vector.values,
+            vector.present,
+            text,
+            samples,
+            tuple(self.notes.warnings),
+            tuple(self.notes.infos),
+        )
+
+    def range_result(self, node: Expr) -> Generator[Effect, object, Result]:
+        steps = self.query.steps
+        if isinstance(node, Subquery):
+            vector, inner, _ = yield from self.subquery(node, steps)
+            return self.finished("matrix", _by_labels(vector.without_empty_rows()), inner)
+        assert isinstance(node, RangeSelector)
+        pinned = self.pinned(node.selector.at, steps)
+        end_ns = pinned.start_ns - node.selector.offset_ns
+        fetch = Fetch(
+            Selector(node.selector.matchers),
+            _bounded(end_ns - node.range_ns + 1),
+            _bounded(end_ns),
+        )
+        batches: list[SampleFrames] = []
+        answer = yield fetch
+        while True:
+            assert isinstance(answer, SampleFrames)
+            batches.append(answer)
+            self.note_warnings(answer.warnings)
+            if answer.more is None:
+                break
+            answer = yield More(answer.more)
+        return self.finished("matrix", empty(steps), steps, samples=join_samples(batches))
+
+    # --- values of any kind
+
+    def value(self, node: Expr, steps: Steps) -> Evaluated:
+        """The value of a node over ``steps``."""
+        match node:
+            case NumberLiteral():
+                return np.full(steps.count, node.value)
+            case StringLiteral():
+                return node.value
+            case Parenthesis():
+                value = yield from self.value(node.expression, steps)
+                return value
+        kind = kind_of(node)
+        if kind is Kind.VECTOR:
+            vector = yield from self.collect(node, steps)
+            return vector
+        if steps.count > 1 and id(node) in self.invariant:
+            value = yield from self.value(node, steps.only_first())
+            assert isinstance(value, np.ndarray)
+            return np.broadcast_to(value, (steps.count,))
+        value = yield from self.scalar_node(node, steps)
+        return value
+
+    def scalar_node(self, node: Expr, steps: Steps) -> Evaluated:
+        match node:
+            case Unary():
+                value = yield from self.scalar(node.expression, steps)
+                return -value if node.operator == "-" else value
+            case Binary():
+                left = yield from self.scalar(node.left, steps)
+                right = yield from self.scalar(node.right, steps)
+                with np.errstate(all="ignore"):
+                    return binary.scalars(node.operator, left, right)
+            case Call():
+                function = functions()[node.function]
+                assert isinstance(function, Whole)
+                value = yield from self.whole_call(node, function, steps)
+                return value
+        raise AssertionError(f"no scalar: {node!r}")
+
+    def scalar(self, node: Expr, steps: Steps) -> Generator[Effect, object, Floats]:
+        value = yield from self.value(node, steps)
+        assert isinstance(value, np.ndarray)
+        return value
+
+    def collect(self, node: Expr, steps: Steps) -> Collected:
+        """The whole vector at once; refused where it would be too large."""
+        parts: list[Vector] = []
+        cells = 0
+
+        def consume(batch: Vector) -> None:
+            nonlocal cells
+            cells += batch.values.size
+            self.check_cells(cells)
+            parts.append(batch)
+
+        yield from self.each(node, steps, consume)
+        return concatenate(parts, steps)
+
+    def check_cells(self, cells: int) -> None:
+        if cells > self.query.cells_max:
+            excess = Excess("query_cells_max", "query", self.query.cells_max, cells)
+            cause = f"it holds more than {self.query.cells_max} values (query_cells_max)"
+            raise Exhausted(f"cannot evaluate query: {cause} in one table", excess)
+
+    # --- vectors, batch by batch
+
+    def each(self, node: Expr, steps: Steps, consume: Consume) -> Steady:
+        """Hands the vector of ``node`` to ``consume`` in batches of whole rows."""
+        if steps.count > 1 and id(node) in self.invariant:
+            count = steps.count
+            yield from self.each(
+                node, steps.only_first(), lambda batch: consume(broadcast(batch, count))
+            )
+            return
+        match node:
+            case Parenthesis():
+                yield from self.each(node.expression, steps, consume)
+            case VectorSelector():
+                yield from self.selector(node, steps, "instant", consume)
+            case Unary():
+                yield from self.unary(node, steps, consume)
+            case Binary():
+                yield from self.binary(node, steps, consume)
+            case Aggregation():
+                vector = yield from self.aggregation(node, steps)
+                consume(vector)
+            case Call():
+                yield from self.call(node, functions()[node.function], steps, consume)
+            case _:
+                raise AssertionError(f"no instant vector: {node!r}")
+
+    def each_unnamed(
+        self, node: Expr, steps: Steps, change: Callable[[Vector], Vector], consume: Consume
+    ) -> Steady:
+        """``change`` applied to the vector of ``node`` and the metric names dropped."""
+
+        def changed(batch: Vector) -> None:
+            with np.errstate(all="ignore"):
+                consume(without_names(change(batch)))
+
+        if has_one_name(node):
+            yield from self.each(node, steps, changed)
+        else:
+            # Series of several names may become one: told only when all are there.
+            vector = yield from self.collect(node, steps)
+            changed(vector)
+
+    def unary(self, node: Unary, steps: Steps, consume: Consume) -> Steady:
+        if node.operator == "+":
+            yield from self.each(node.expression, steps, consume)
+            return
+        yield from self.each_unnamed(
+            node.expression, steps, lambda batch: batch.with_values(-batch.values), consume
+        )
+
+    def binary(self, node: Binary, steps: Steps, consume: Consume) -> Steady:
+        left_kind, right_kind = kind_of(node.left), kind_of(node.right)
+        if Kind.SCALAR in (left_kind, right_kind):
+            yield from self.binary_with_scalar(node, steps, consume)
+            return
+        left = yield from self.collect(node.left, steps)
+        right = yield from self.collect(node.right, steps)
+        with np.errstate(all="ignore"):
+            if node.operator in SET_OPERATORS:
+                consume(binary.set_operation(node.operator, left, right, node.matching))
+                return
+            consume(
+                binary.vectors(
+                    node.operator,
+                    left,
+                    right,
+                    matching=node.matching,
+                    return_bool=node.return_bool,
+                )
+            )
+
+    def binary_with_scalar(self, node: Binary, steps: Steps, consume: Consume) -> Steady:
+        vector_is_left = kind_of(node.left) is Kind.VECTOR
+        vector_node, scalar_node = (
+            (node.left, node.right) if vector_is_left else (node.right, node.left)
+        )
+        scalar = yield from self.scalar(scalar_node, steps)
+
+        def change(batch: Vector) -> Vector:
+            with np.errstate(all="ignore"):
+                return binary.with_scalar(
+                    node.operator,
+                    batch,
+                    scalar,
+                    vector_is_left=vector_is_left,
+                    return_bool=node.return_bool,
+                )
+
+        if binary.keeps_name(node.operator, return_bool=node.return_bool):
+            yield from self.each(vector_node, steps, lambda batch: consume(change(batch)))
+        else:
+            yield from self.each_unnamed(vector_node, steps, change, consume)
+
+    # --- selectors
+
+    def pinned(self, at: At | None, steps: Steps) -> Steps:
+        """The steps a selector is really read at: one, where ``@`` says so."""
+        if at is None:
+            return steps
+        if isinstance(at, Bound):
+            at = self.query.steps.start_ns if at is Bound.START else self.end_ns
+        return Steps(at, 0, 1)
+
+    def selector(
+        self, node: VectorSelector, steps: Steps, function: str, consume: Consume
+    ) -> Steady:
+        yield from self.fetch(
+            node, steps, function=function, range_ns=self.query.lookback_ns, consume=consume
+        )
+
+    def fetch(
+        self,
+        node: VectorSelector,
+        steps: Steps,
+        *,
+        function: str,
+        range_ns: int,
+        consume: Consume,
+        parameters: tuple[float, ...] = (),
+    ) -> Steady:
+        """One fetch with a window kernel, its batches handed on as they arrive."""
+        pinned = self.pinned(node.at, steps)
+        count = steps.count
+        window = Window(
+            function,
+            pinned.start_ns,
+            pinned.step_ns,
+            pinned.count,
+            range_ns,
+            node.offset_ns,
+            parameters,
+        )
+        start_ns = _bounded(pinned.start_ns - node.offset_ns - range_ns + 1)
+        end_ns = _bounded(pinned.end_ns - node.offset_ns)
+        answer = yield Fetch(Selector(node.matchers), start_ns, end_ns, window)
+        while True:
+            assert isinstance(answer, StepFrames)
+            self.note_warnings(answer.warnings)
+            batch = Vector(list(answer.labels), answer.values, answer.present)
+            consume(broadcast(batch.without_empty_rows(), count))
+            if answer.more is None:
+                return
+            answer = yield More(answer.more)
+
+    def note_warnings(self, warnings: tuple[str, ...]) -> None:
+        self.notes.warnings.update(dict.fromkeys(warnings))
+
+    # --- calls
+
+    def call(self, node: Call, function: Function, steps: Steps, consume: Consume) -> Steady:
+        match function:
+            case Elementwise():
+                yield from self.elementwise_call(node, function, steps, consume)
+            case OverRange():
+                yield from self.range_call(node, function, steps, consume)
+            case Whole():
+                source = without_parentheses(node.arguments[0]) if node.arguments else None
+                if node.function == "timestamp" and isinstance(source, VectorSelector):
+                    vector: list[Vector] = []
+                    yield from self.selector(source, steps, "timestamp", vector.append)
+                    consume(without_names(concatenate(vector, steps)))
+                    return
+                value = yield from self.whole_call(node, function, steps)
+                assert isinstance(value, Vector)
+                consume(value)
+
+    def whole_call(self, node: Call, function: Whole, steps: Steps) -> Evaluated:
+        values: list[Value] = []
+        for argument in node.arguments:
+            value = yield from self.value(argument, steps)
+            values.append(value)
+        with np.errstate(all="ignore"):
+            return function.run(self.arguments(node, tuple(values), steps))
+
+    def arguments(self, node: Call, values: tuple[Value, ...], steps: Steps) -> Arguments:
+        return Arguments(node, values, steps, self.query, self.notes)
+
+    def elementwise_call(
+        self, node: Call, function: Elementwise, steps: Steps, consume: Consume
+    ) -> Steady:
+        scalars: list[Floats] = []
+        for argument in node.arguments[1:]:
+            scalar = yield from self.scalar(argument, steps)
+            scalars.append(scalar)
+        yield from self.each_unnamed(
+            node.arguments[0],
+            steps,
+            lambda batch: batch.with_values(function.run(batch.values, *scalars)),
+            consume,
+        )
+
+    def range_call(self, node: Call, function: OverRange, steps: Steps, consume: Consume) -> Steady:
+        source = without_parentheses(node.arguments[function.range_index])
+        values: list[Value] = []
+        for index, argument in enumerate(node.arguments):
+            if index != function.range_index:
+                value = yield from self.value(argument, steps)
+                values.append(value)
+        arguments = self.arguments(node, tuple(values), steps)
+        if function.check is not None:
+            function.check(arguments, *values)
+
+        def named(batch: Vector) -> None:
+            self.note_counters(node, function, batch)
+            consume(batch if function.keeps_name else without_names(batch))
+
+        parameters = self.parameters(function, source, values, steps)
+        changing = bool((parameters != parameters[:, :1]).any())
+        if function.finish is None and not changing and has_one_name(source):
+            yield from self.windows(source, function.kernel, steps, parameters[:, 0], named)
+            return
+        vector = yield from self.collect_windows(source, function.kernel, steps, parameters)
+        if function.finish is not None:
+            consume(function.finish(arguments, vector))
+        else:
+            named(vector)
+
+    def parameters(
+        self, function: OverRange, source: Expr, values: list[Value], steps: Steps
+    ) -> Floats:
+        """The kernel's parameters at each step: (parameters, steps)."""
+        table = np.array(values, dtype=np.float64).reshape(len(values), steps.count)
+        inner = source.selector if isinstance(source, RangeSelector) else source
+        assert isinstance(inner, VectorSelector | Subquery)
+        if function.kernel == "predict_linear" and inner.at is not None:
+            # The prediction is for the time of the step, which `@` leaves alone.
+            pinned = self.pinned(inner.at, steps)
+            table = table + (steps.times_ns() - pinned.start_ns) / 1e9
+        return table
+
+    def note_counters(self, node: Call, function: OverRange, batch: Vector) -> None:
+        if not function.is_for_counters:
+            return
+        names = dict.fromkeys(
+            value for labels in batch.labels for name, value in labels if name == PROMQL_NAME
+        )
+        for name in names:
+            if not name.endswith(COUNTER_ENDINGS):
+                message = "metric might not be a counter, name does not end in "
+                message += f"{'/'.join(COUNTER_ENDINGS)}: {go_quote(name)}"
+                self.notes.inform(message, node.arguments[0].start)
+
+    def collect_windows(
+        self, source: Expr, kernel: str, steps: Steps, parameters: Floats
+    ) -> Collected:
+        """Every window at once; parameters that change are read run by run of equal ones."""
+        changes = np.nonzero((parameters[:, 1:] != parameters[:, :-1]).any(axis=0))[0] + 1
+        edges = [0, *changes.tolist(), steps.count]
+        rows: dict[Labels, int] = {}
+        runs: list[tuple[int, int, Vector]] = []
+        for first, last in zip(edges, edges[1:], strict=False):
+            parts: list[Vector] = []
+            run = replace(
+                steps, start_ns=steps.start_ns + first * steps.step_ns, count=last - first
+            )
+            yield from self.windows(source, kernel, run, parameters[:, first], parts.append)
+            vector = concatenate(parts, run)
+            for labels in vector.labels:
+                rows.setdefault(labels, len(rows))
+            runs.append((first, last, vector))
+        if len(runs) == 1:
+            return runs[0][2]
+        shape = (len(rows), steps.count)
+        self.check_cells(shape[0] * shape[1])
+        values, present = np.zeros(shape), np.zeros(shape, dtype=np.bool_)
+        for first, last, vector in runs:
+            index = [rows[labels] for labels in vector.labels]
+            values[index, first:last] = vector.values
+            present[index, first:last] = vector.present
+        return Vector(list(rows), values, present)
+
+    def windows(
+        self, source: Expr, kernel: str, steps: Steps, parameters: Floats, consume: Consume
+    ) -> Steady:
+        """One kernel over a range selector or a subquery."""
+        given = tuple(float(one) for one in parameters)
+        if isinstance(source, RangeSelector):
+            yield from self.fetch(
+                source.selector,
+                steps,
+                function=kernel,
+                range_ns=min(source.range_ns, TIME_NS_MAX),
+                consume=consume,
+                parameters=given,
+            )
+            return
+        assert isinstance(source, Subquery)
+        vector, inner, outer = yield from self.subquery(source, steps)
+        if not vector.labels or inner.count == 0:
+            return
+        values, present = window_over_steps(
+            kernel,
+            vector.values,
+            vector.present,
+            in_start_ns=inner.start_ns,
+            in_step_ns=inner.step_ns,
+            start_ns=outer.start_ns,
+            step_ns=outer.step_ns,
+            step_count=outer.count,
+            range_ns=source.range_ns,
+            offset_ns=source.offset_ns,
+            parameters=given,
+        )
+        found = Vector(vector.labels, values, present).without_empty_rows()
+        consume(broadcast(found, steps.count))
+
+    def subquery(
+        self, node: Subquery, steps: Steps
+    ) -> Generator[Effect, object, tuple[Vector, Steps, Steps]]:
+        """The inner vector, the steps it is on, and the steps of the windows over it.
+
+        The inner steps are multiples of the subquery's own step, so that windows that overlap
+        see the same points.
+        """
+        outer = self.pinned(node.at, steps)
+        step_ns = self.query.subquery_step_ns if node.step_ns is None else node.step_ns
+        before_ns = outer.start_ns - node.offset_ns - node.range_ns
+        start_ns = (before_ns // step_ns + 1) * step_ns
+        count = max(0, (outer.end_ns - node.offset_ns - start_ns) // step_ns + 1)
+        self.check_cells(count)
+        inner = Steps(start_ns, step_ns, count)
+        if count == 0:
+            return empty(inner), inner, outer
+        vector = yield from self.collect(node.expression, inner)
+        return vector, inner, outer
+
+    # --- aggregations
+
+    def aggregation(self, node: Aggregation, steps: Steps) -> Collected:
+        if node.operator in RUNNING:
+            running = Running(node, steps)
+            yield from self.each(node.expression, steps, running.add)
+            return running.result()
+        assert node.parameter is not None
+        parameter = yield from self.value(node.parameter, steps)
+        if node.operator in CHOOSING:
+            assert isinstance(parameter, np.ndarray)
+            choosing = Choosing(node, self.choice(node, parameter), steps)
+            yield from self.each(node.expression, steps, choosing.add)
+            return choosing.result()
+        vector = yield from self.collect(node.expression, steps)
+        if isinstance(parameter, str):
+            return count_values(node, vector, parameter, cells_max=self.query.cells_max)
+        assert isinstance(parameter, np.ndarray)
+        note_bad_quantiles(self.notes, parameter, node.parameter.start)
+        return quantile(node, vector, parameter, steps)
+
+    def choice(self, node: Aggregation, parameter: Floats) -> Floats:
+        """How many rows to keep at each step, or for limit_ratio the share of them."""
+        if node.operator != "limit_ratio":
+            return counts_of(parameter)
+        assert node.parameter is not None
+        if np.isnan(parameter).any():
+            fail("Ratio value is NaN")
+        for ratio in np.unique(parameter[np.abs(parameter) > 1]).tolist():
+            message = "ratio value should be between -1 and 1, got "
+            message += f"{format_number(ratio)}, capping to {'1' if ratio > 0 else '-1'}"
+            self.notes.warn(message, node.parameter.start)
+        return np.clip(parameter, -1, 1)
+
+
+def has_one_name(node: Expr) -> bool:
+    """Whether every series below has the same metric name, so that dropping it merges none."""
+    match node:
+        case Parenthesis() | Unary():
+            return has_one_name(node.expression)
+        case RangeSelector():
+            return has_one_name(node.selector)
+        case VectorSelector():
+            return any(_is_exact_name(matcher) for matcher in node.matchers)
+        case Binary():
+            if kind_of(node.left) is Kind.SCALAR:
+                return has_one_name(node.right)
+            return kind_of(node.right) is Kind.SCALAR and has_one_name(node.left)
+        case Call():
+            function = functions()[node.function]
+            if isinstance(function, Elementwise):
+                return has_one_name(node.arguments[0])
+            if isinstance(function, OverRange) and function.finish is None:
+                return has_one_name(without_parentheses(node.arguments[function.range_index]))
+    return False
+
+
+def _is_exact_name(matcher: Matcher) -> bool:
+    exact = matcher.label == PROMQL_NAME and matcher.operator is Operator.EQUAL
+    return exact and matcher.value != ""
+
+
+def _bounded(time_ns: int) -> int:
+    return max(-TIME_NS_MAX - 1, min(TIME_NS_MAX, time_ns))
+
+
+def _by_labels(vector: Vector) -> Vector:
+    order = sorted(range(len(vector.labels)), key=vector.labels.__getitem__)
+    return vector.rows(np.array(order, dtype=np.int64))
+
+
+def join_samples(batches: list[SampleFrames]) -> SampleFrames:
+    """The batches as one, in the order of labels, without staleness markers or empty series."""
+    found: list[tuple[Labels, "np.ndarray[tuple[int], np.dtype[np.int64]]", Floats]] = []
+    for batch in batches:
+        for row, labels in enumerate(batch.labels):
+            part = slice(int(batch.offsets[row]), int(batch.offsets[row + 1]))
+            values = batch.values[part]
+            live = values.view(np.int64) != STALE_BITS
+            if live.any():
+                found.append((labels, batch.times_ns[part][live], values[live]))
+    found.sort(key=lambda one: one[0])
+    counts = [len(times) for _, times, _ in found]
+    return SampleFrames(
+        tuple(labels for labels, _, _ in found),
+        np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        np.concatenate([times for _, times, _ in found] or [np.zeros(0, dtype=np.int64)]),
+        np.concatenate([values for _, _, values in found] or [np.zeros(0)]),
+    )

@@ -1,0 +1,49 @@
+"""Functions that rewrite labels."""
+
+from orrery.errors import Invalid
+from orrery.kernels.relabel import expand_matches
+from orrery.languages.promql.functions.registry import STRING, VECTOR, Arguments, whole
+from orrery.languages.promql.tokens import go_quote
+from orrery.languages.promql.values import Vector, fail, merge_duplicates, set_labels
+
+
+def is_label_name(name: str) -> bool:
+    """Any UTF-8 text but the empty one; bytes that are not UTF-8 show as lone surrogates."""
+    return name != "" and not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+@whole("label_replace", VECTOR, STRING, STRING, STRING, STRING)
+def label_replace(arguments: Arguments) -> Vector:
+    vector = arguments.vector(0)
+    target, template, source, pattern = (arguments.string(index) for index in range(1, 5))
+    if not is_label_name(target):
+        fail(f"invalid destination label name in label_replace(): {target}")
+    try:
+        texts = [dict(labels).get(source, "") for labels in vector.labels]
+        expanded = expand_matches(pattern, template, texts)
+    except Invalid as error:
+        cause = f"invalid regular expression in label_replace(): {pattern}"
+        raise type(error)(f"{cause}: {error}") from error
+    labels = [
+        old if new is None else set_labels(old, {target: new})
+        for old, new in zip(vector.labels, expanded, strict=True)
+    ]
+    return merge_duplicates(Vector(labels, vector.values, vector.present))
+
+
+@whole("label_join", VECTOR, STRING, STRING, STRING, repeats=True)
+def label_join(arguments: Arguments) -> Vector:
+    vector = arguments.vector(0)
+    target, separator = arguments.string(1), arguments.string(2)
+    sources = [arguments.string(index) for index in range(3, len(arguments.values))]
+    for source in sources:
+        if not is_label_name(source):
+            fail(f"invalid source label name in label_join(): {go_quote(source)}")
+    if not is_label_name(target):
+        fail(f"invalid destination label name in label_join(): {go_quote(target)}")
+    labels = []
+    for old in vector.labels:
+        held = dict(old)
+        joined = separator.join(held.get(source, "") for source in sources)
+        labels.append(set_labels(old, {target: joined}))
+    return merge_duplicates(Vector(labels, vector.values, vector.present))

@@ -1,0 +1,65 @@
+"""Functions that order an instant vector; over a range they leave the order alone."""
+
+import re
+
+import numpy as np
+
+from orrery.languages.promql.functions.registry import STRING, VECTOR, Arguments, whole
+from orrery.languages.promql.values import Vector
+from orrery.model.effects import Labels
+
+_RUN = re.compile(r"\d+|\D")
+
+
+@whole("sort", VECTOR)
+def sort(arguments: Arguments) -> Vector:
+    return by_value(arguments.vector(0), descending=False)
+
+
+@whole("sort_desc", VECTOR)
+def sort_desc(arguments: Arguments) -> Vector:
+    return by_value(arguments.vector(0), descending=True)
+
+
+@whole("sort_by_label", VECTOR, STRING, repeats=True)
+def sort_by_label(arguments: Arguments) -> Vector:
+    return by_labels(arguments, descending=False)
+
+
+@whole("sort_by_label_desc", VECTOR, STRING, repeats=True)
+def sort_by_label_desc(arguments: Arguments) -> Vector:
+    return by_labels(arguments, descending=True)
+
+
+def by_value(vector: Vector, *, descending: bool) -> Vector:
+    """Rows by their value, NaN last whichever way; only where there is one step."""
+    if vector.values.shape[1] != 1:
+        return vector
+    values = vector.values[:, 0]
+    ranked = -values if descending else values
+    return vector.rows(np.lexsort((ranked, np.isnan(values))))
+
+
+def by_labels(arguments: Arguments, *, descending: bool) -> Vector:
+    vector = arguments.vector(0)
+    if vector.values.shape[1] != 1:
+        return vector
+    names = [arguments.string(index) for index in range(1, len(arguments.values))]
+
+    def key(row: int) -> tuple[object, ...]:
+        labels = dict(vector.labels[row])
+        return (*(natural(labels.get(name, "")) for name in names), _pairs(vector.labels[row]))
+
+    order = sorted(range(len(vector.labels)), key=key, reverse=descending)
+    return vector.rows(np.array(order, dtype=np.int64))
+
+
+def natural(text: str) -> tuple[tuple[int, int, str], ...]:
+    """A key under which "node2" comes before "node10"."""
+    return tuple(
+        (0, int(run), run) if run.isdecimal() else (1, 0, run) for run in _RUN.findall(text)
+    )
+
+
+def _pairs(labels: Labels) -> Labels:
+    return labels

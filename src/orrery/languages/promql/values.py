@@ -1,0 +1,153 @@
+"""What an expression evaluates to, over a whole range of steps at once; used by every evaluator.
+
+A vector is a table: one row a series, one column a step. A scalar is one float64 a step.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orrery.errors import Invalid
+from orrery.languages.promql.tokens import place
+from orrery.model.effects import Labels
+from orrery.model.selector import PROMQL_NAME
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Indexes = NDArray[np.int64]
+
+# The name and what Prometheus treats as part of it.
+NAME_LABELS = frozenset({PROMQL_NAME, "__type__", "__unit__"})
+SECOND_NS = 1_000_000_000
+
+
+class EvaluationError(Invalid):
+    """The query is well formed and cannot be answered over this data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The times an expression is evaluated at. A ``step_ns`` of 0 goes with one step."""
+
+    start_ns: int
+    step_ns: int
+    count: int
+
+    @property
+    def end_ns(self) -> int:
+        return self.start_ns + self.step_ns * (self.count - 1)
+
+    def times_ns(self) -> Indexes:
+        return self.start_ns + self.step_ns * np.arange(self.count, dtype=np.int64)
+
+    def seconds(self) -> Floats:
+        times = self.times_ns()
+        return times // SECOND_NS + (times % SECOND_NS) / SECOND_NS
+
+    def only_first(self) -> "Steps":
+        return replace(self, count=1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Vector:
+    """``values`` and ``present`` have shape (series, steps); absent values mean nothing."""
+
+    labels: list[Labels]
+    values: Floats
+    present: Bools
+
+    def with_values(self, values: Floats) -> "Vector":
+        return Vector(self.labels, values, self.present)
+
+    def rows(self, index: Indexes | Bools) -> "Vector":
+        chosen = np.arange(len(self.labels))[index]
+        labels = [self.labels[row] for row in chosen]
+        return Vector(labels, self.values[chosen], self.present[chosen])
+
+    def without_empty_rows(self) -> "Vector":
+        used = self.present.any(axis=1)
+        return self if used.all() else self.rows(used)
+
+
+Value = Vector | Floats | str
+
+
+def empty(steps: Steps) -> Vector:
+    shape = (0, steps.count)
+    return Vector([], np.zeros(shape), np.zeros(shape, dtype=np.bool_))
+
+
+def concatenate(parts: list[Vector], steps: Steps) -> Vector:
+    if not parts:
+        return empty(steps)
+    if len(parts) == 1:
+        return parts[0]
+    labels = [one for part in parts for one in part.labels]
+    values = np.concatenate([part.values for part in parts])
+    return Vector(labels, values, np.concatenate([part.present for part in parts]))
+
+
+def broadcast(vector: Vector, count: int) -> Vector:
+    shape = (len(vector.labels), count)
+    values = np.broadcast_to(vector.values, shape)
+    return Vector(vector.labels, values, np.broadcast_to(vector.present, shape))
+
+
+def drop_name(labels: Labels) -> Labels:
+    return tuple(pair for pair in labels if pair[0] not in NAME_LABELS)
+
+
+def without_names(vector: Vector) -> Vector:
+    """The vector without metric names; raises where that makes two series one."""
+    labels = [drop_name(one) for one in vector.labels]
+    return merge_duplicates(Vector(labels, vector.values, vector.present))
+
+
+def set_labels(labels: Labels, changes: dict[str, str]) -> Labels:
+    """``labels`` with ``changes`` applied; an empty value removes a label."""
+    merged = {**dict(labels), **changes}
+    return tuple(sorted((name, value) for name, value in merged.items() if value))
+
+
+def group_index(keys: list[Labels]) -> tuple[Indexes, list[Labels]]:
+    """For each key the number of its group, and the groups in the order they are first seen."""
+    numbers: dict[Labels, int] = {}
+    index = [numbers.setdefault(key, len(numbers)) for key in keys]
+    return np.array(index, dtype=np.int64), list(numbers)
+
+
+def merge_duplicates(vector: Vector) -> Vector:
+    """Rows of equal labels made one, where they are never present at the same step."""
+    if len(set(vector.labels)) == len(vector.labels):
+        return vector
+    index, groups = group_index(vector.labels)
+    shape = (len(groups), vector.values.shape[1])
+    counts = np.zeros(shape, dtype=np.int32)
+    np.add.at(counts, index, vector.present)
+    if (counts > 1).any():
+        raise EvaluationError("vector cannot contain metrics with the same labelset")
+    values = np.zeros(shape)
+    row, step = np.nonzero(vector.present)
+    values[index[row], step] = vector.values[row, step]
+    return Vector(groups, values, counts > 0)
+
+
+@dataclass(slots=True)
+class Notes:
+    """The warnings and infos of one query, in the order they arose, each once."""
+
+    text: str
+    warnings: dict[str, None] = field(default_factory=dict)
+    infos: dict[str, None] = field(default_factory=dict)
+
+    def warn(self, message: str, start: int) -> None:
+        self.warnings[f"PromQL warning: {message} ({place(self.text, start)})"] = None
+
+    def inform(self, message: str, start: int) -> None:
+        self.infos[f"PromQL info: {message} ({place(self.text, start)})"] = None
+
+
+def fail(message: str) -> NoReturn:
+    raise EvaluationError(message)
