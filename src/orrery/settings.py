@@ -10,7 +10,7 @@ import difflib
 import tomllib
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -92,14 +92,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(description="`none`: anyone who reaches the port, on loopback; or `token`"),
     ] = "none"
     auth_none_forced: Annotated[
-        bool, Meta(description="lets `auth = \"none\"` listen beyond loopback")
+        bool, Meta(description='lets `auth = "none"` listen beyond loopback')
     ] = False
     http_allow_host: Annotated[
         tuple[str, ...],
         Meta(description="names besides loopback's that Host and Origin may carry"),
     ] = ()
     metrics_open: Annotated[
-        bool, Meta(description="serves `/metrics` without a token when `auth = \"token\"`")
+        bool, Meta(description='serves `/metrics` without a token when `auth = "token"`')
     ] = False
     control_recheck_seconds: Annotated[
         float,
@@ -114,7 +114,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="least severe line logged")
     ] = "info"
-    http_log_requests: Annotated[bool, Meta(description="logs every request, not only slow ones")] = False
+    http_log_requests: Annotated[
+        bool, Meta(description="logs every request, not only slow ones")
+    ] = False
     http_slow_seconds: Annotated[
         float, Meta(gt=0, description="a request slower than this is logged")
     ] = 10.0
@@ -199,9 +201,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         float, Meta(ge=0, description="files no longer listed are removed after this")
     ] = 300.0
 
-    query_threads: Annotated[
-        int, Meta(ge=1, le=256, description="threads that run queries")
-    ] = 2
+    query_threads: Annotated[int, Meta(ge=1, le=256, description="threads that run queries")] = 2
     query_concurrent_max: Annotated[
         int, Meta(ge=1, description="queries running or waiting for a thread; 503 beyond")
     ] = 64
@@ -220,7 +220,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if (self.tls_certificate_file is None) != (self.tls_key_file is None):
-            raise ValueError("tls_certificate_file and tls_key_file are given together or not at all")
+            raise ValueError(
+                "tls_certificate_file and tls_key_file are given together or not at all"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,25 +293,23 @@ def load(
 
 def limits_with(defaults: Limits, overrides: Mapping[str, object]) -> Limits:
     """``defaults`` with some replaced; for a tenant's own limits."""
-    known = {setting.name.removeprefix("limits."): setting for setting in _limit_settings()}
-    for name in overrides:
-        if name not in known:
-            raise _unknown("limit", name, known, "the request")
+    check_limit_names(overrides)
     try:
         return msgspec.convert({**msgspec.structs.asdict(defaults), **overrides}, Limits)
     except msgspec.ValidationError as error:
         raise Invalid(f"cannot set limits: {error}") from error
 
 
-def _limit_settings() -> Iterator[Setting]:
-    return _described(Limits, "limits.")
+def check_limit_names(names: Iterable[str]) -> None:
+    known = {field.name: field for field in msgspec.structs.fields(Limits)}
+    for name in names:
+        if name not in known:
+            raise _unknown("limit", name, known, "the request")
 
 
 def _settings(values: Mapping[str, object]) -> Settings:
     top = {name: value for name, value in values.items() if "." not in name}
-    limits = {
-        name.removeprefix("limits."): value for name, value in values.items() if "." in name
-    }
+    limits = {name.removeprefix("limits."): value for name, value in values.items() if "." in name}
     try:
         return msgspec.convert({**top, "limits": limits}, Settings)
     except msgspec.ValidationError as error:
@@ -341,9 +341,7 @@ def _converted(setting: Setting, value: object, *, source: str, texts: bool) -> 
     try:
         return msgspec.convert(value, annotated, strict=not from_text)
     except msgspec.ValidationError as error:
-        raise Invalid(
-            f"cannot use setting {setting.name!r} from {source}: {error}"
-        ) from error
+        raise Invalid(f"cannot use setting {setting.name!r} from {source}: {error}") from error
 
 
 def _holds_text(setting: Setting) -> bool:
@@ -355,9 +353,7 @@ def _is_union(kind: object) -> bool:
     return typing.get_origin(kind) in (types.UnionType, typing.Union)
 
 
-def _unknown(
-    what: str, name: str, known: Mapping[str, object], source: str
-) -> Invalid:
+def _unknown(what: str, name: str, known: Mapping[str, object], source: str) -> Invalid:
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return Invalid(f"cannot use {what} {name!r} from {source}: there is no such {what}{hint}")

@@ -101,9 +101,7 @@ class Telemetry:
         self.queries_active = self._gauge("orrery_queries_active", "Queries running or waiting.")
         self.query_samples_read = self._counter("orrery_query_samples_read", "Samples decoded.")
         self.query_series_read = self._counter("orrery_query_series_read", "Series touched.")
-        self.tenants_active = self._gauge(
-            "orrery_tenants_active", "Tenants with a request lately."
-        )
+        self.tenants_active = self._gauge("orrery_tenants_active", "Tenants with a request lately.")
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
         return Counter(name, help_text, labels, registry=self.registry)
@@ -116,8 +114,7 @@ class Telemetry:
 
     def exposition(self) -> bytes:
         """All metrics in the Prometheus text format 0.0.4."""
-        # generate_latest only calls collect(), which is all that _WithoutCreated has.
-        return generate_latest(_WithoutCreated(self.registry))  # type: ignore[arg-type]
+        return generate_latest(_WithoutCreated(self.registry))
 
 
 class _WithoutCreated:

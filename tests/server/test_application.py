@@ -270,9 +270,10 @@ def test_too_many_requests_at_once_are_refused():
     async def release_it():
         release.set()
 
-    with Running([route("GET", "/waits", waits)], requests_max=1) as server, server.raw(
-        b"GET /waits HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
-    ) as first:
+    with (
+        Running([route("GET", "/waits", waits)], requests_max=1) as server,
+        server.raw(b"GET /waits HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n") as first,
+    ):
         assert begun.wait(10)
         refused = server.ask("GET", "/waits")
         server.call(release_it())

@@ -31,7 +31,9 @@ def test_address(text, address):
     assert parse_address(text) == address
 
 
-@pytest.mark.parametrize("text", ["", "localhost", "localhost:", "::1:80", "a:65536", "a:-1", "a:x"])
+@pytest.mark.parametrize(
+    "text", ["", "localhost", "localhost:", "::1:80", "a:65536", "a:-1", "a:x"]
+)
 def test_address_refused(text):
     with pytest.raises(Invalid, match="cannot listen on"):
         parse_address(text)

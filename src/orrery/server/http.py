@@ -10,7 +10,6 @@ from urllib.parse import parse_qsl
 
 from orrery.errors import OrreryError
 
-
 UNIX_PEER = "unix"
 """``Request.peer`` of a caller on the Unix socket, which only the server's own user can open."""
 

@@ -210,7 +210,7 @@ class _Server(uvicorn.Server):
                 ssl=self._certificate.context,
                 ssl_handshake_timeout=TLS_HANDSHAKE_SECONDS_MAX,
             )
-        self.servers = [server]  # type: ignore[list-item]
+        self.servers = [server]
         self.started = True
         self.ready.set()
 

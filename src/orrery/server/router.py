@@ -71,7 +71,9 @@ def _template(path: str) -> Segments:
     segments = tuple(path.split("/"))
     for segment in segments:
         parameter = _is_parameter(segment)
-        assert parameter or not set(segment) & set("{}"), f"route {path!r}: {{name}} is a whole part"
+        assert parameter or not set(segment) & set("{}"), (
+            f"route {path!r}: {{name}} is a whole part"
+        )
     assert path.startswith("/"), f"route {path!r} starts with a slash"
     return segments
 

@@ -1,0 +1,195 @@
+"""The operations of the admin API, one small function each, and the table that names them.
+
+Routes and the OpenAPI description are both made from :data:`OPERATIONS`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+
+from orrery.protocols.admin import wire
+from orrery.server.http import Request, Response, Route
+from orrery.tenancy.access import Access, Caller
+from orrery.tenancy.administration import Administration, TenantFacts
+from orrery.tenancy.tokens import Permission
+
+PREFIX = "/api/admin/v1"
+
+
+class Maintenance(Protocol):
+    """Long work on the store that an operator may ask for."""
+
+    def compact(self) -> AsyncIterator[dict[str, object]]:
+        """Compacts everything now; yields what happens as it happens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What an operation is called with."""
+
+    administration: Administration
+    maintenance: Maintenance
+    caller: Caller
+    request: Request
+
+    def parameter(self, name: str) -> str:
+        return self.request.parameters[name]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """``takes`` and ``gives`` are the JSON types of body and answer."""
+
+    name: str
+    method: str
+    path: str
+    summary: str
+    run: Callable[[Context], Response]
+    gives: Any
+    takes: Any = None
+    status: int = 200
+    query: tuple[str, ...] = ()
+    content_type: str = "application/json"
+
+
+def _list_tenants(context: Context) -> Response:
+    return wire.answer(wire.TenantNames(context.administration.tenants(context.caller)))
+
+
+def _create_tenant(context: Context) -> Response:
+    new = wire.decode(context.request.body, wire.NewTenant)
+    created = context.administration.create_tenant(context.caller, new.name, new.description)
+    return wire.answer(created, 201)
+
+
+def _show_tenant(context: Context) -> Response:
+    tenant = context.parameter("tenant")
+    return wire.answer(context.administration.tenant(context.caller, tenant))
+
+
+def _set_limits(context: Context) -> Response:
+    changes = wire.decode(context.request.body, dict[str, wire.LimitValue | None])
+    tenant = context.parameter("tenant")
+    return wire.answer(context.administration.set_limits(context.caller, tenant, changes))
+
+
+def _list_tokens(context: Context) -> Response:
+    tenant = dict(context.request.arguments()).get("tenant")
+    found = context.administration.tokens(context.caller, tenant)
+    return wire.answer(wire.Tokens([wire.shown(token) for token in found]))
+
+
+def _create_token(context: Context) -> Response:
+    new = wire.decode(context.request.body, wire.NewToken)
+    secret, token = context.administration.create_token(context.caller, new.request())
+    return wire.answer(wire.CreatedToken(secret, wire.shown(token)), 201)
+
+
+def _revoke_token(context: Context) -> Response:
+    revoked = context.administration.revoke_token(context.caller, context.parameter("token_id"))
+    return wire.answer(wire.shown(revoked))
+
+
+def _compact(context: Context) -> Response:
+    context.administration.check_operator(context.caller, "compact")
+    stream = _lines(context.maintenance.compact())
+    return Response(200, stream, content_type="application/x-ndjson")
+
+
+async def _lines(progress: AsyncIterator[dict[str, object]]) -> AsyncIterator[bytes]:
+    async for step in progress:
+        yield msgspec.json.encode(step) + b"\n"
+
+
+OPERATIONS = (
+    Operation(
+        name="listTenants",
+        method="GET",
+        path="/tenants",
+        summary="Tenants that were created, have limits of their own, or have data",
+        run=_list_tenants,
+        gives=wire.TenantNames,
+    ),
+    Operation(
+        name="createTenant",
+        method="POST",
+        path="/tenants",
+        summary="Create a tenant; writing to one that does not exist works too",
+        run=_create_tenant,
+        takes=wire.NewTenant,
+        gives=TenantFacts,
+        status=201,
+    ),
+    Operation(
+        name="showTenant",
+        method="GET",
+        path="/tenants/{tenant}",
+        summary="A tenant, what was set for it, and the limits that hold",
+        run=_show_tenant,
+        gives=TenantFacts,
+    ),
+    Operation(
+        name="setLimits",
+        method="PATCH",
+        path="/tenants/{tenant}/limits",
+        summary="Set limits by name; null gives one back its default, the others stay",
+        run=_set_limits,
+        takes=dict[str, wire.LimitValue | None],
+        gives=TenantFacts,
+    ),
+    Operation(
+        name="listTokens",
+        method="GET",
+        path="/tokens",
+        summary="Tokens, revoked ones too, without their secrets",
+        run=_list_tokens,
+        gives=wire.Tokens,
+        query=("tenant",),
+    ),
+    Operation(
+        name="createToken",
+        method="POST",
+        path="/tokens",
+        summary="Create a token; its secret is in this answer and nowhere else",
+        run=_create_token,
+        takes=wire.NewToken,
+        gives=wire.CreatedToken,
+        status=201,
+    ),
+    Operation(
+        name="revokeToken",
+        method="DELETE",
+        path="/tokens/{token_id}",
+        summary="Revoke a token at once",
+        run=_revoke_token,
+        gives=wire.ShownToken,
+    ),
+    Operation(
+        name="compact",
+        method="POST",
+        path="/compaction",
+        summary="Compact all blocks now; one JSON line a step until it is done",
+        run=_compact,
+        gives=dict[str, Any],
+        content_type="application/x-ndjson",
+    ),
+)
+
+
+def routes(
+    *, access: Access, administration: Administration, maintenance: Maintenance
+) -> list[Route]:
+    def made(operation: Operation) -> Route:
+        async def handler(request: Request) -> Response:
+            caller = access.caller(request, permission=Permission.ADMIN, scheme="prometheus")
+            context = Context(administration, maintenance, caller, request)
+            # Documents and the audit log are synced to disk: not on the event loop.
+            return await asyncio.to_thread(operation.run, context)
+
+        methods = frozenset({operation.method})
+        return Route(methods, PREFIX + operation.path, handler, wire.render_error)
+
+    return [made(operation) for operation in OPERATIONS]

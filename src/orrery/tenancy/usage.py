@@ -1,0 +1,77 @@
+"""A tenant's own usage as series inside that tenant; ``app`` calls :meth:`UsageSeries.write` every
+``usage_seconds``."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+from msgspec.structs import asdict
+from numpy.typing import NDArray
+
+from orrery.clock import Clock
+from orrery.model.effects import Labels
+from orrery.tenancy.admission import Admission, Usage
+
+Point = tuple[str, Labels, float]
+
+
+class WriteSamples(Protocol):
+    """Writes one sample a series, all at one time; must not be counted as the tenant's usage."""
+
+    def __call__(
+        self,
+        tenant: str,
+        *,
+        series: Sequence[tuple[str, Labels]],
+        time_ns: int,
+        values: NDArray[np.float64],
+    ) -> None: ...
+
+
+class UsageSeries:
+    """Only tenants that did something since the last time are written."""
+
+    def __init__(
+        self,
+        *,
+        admission: Admission,
+        active_series: Callable[[str], int],
+        write: WriteSamples,
+        clock: Clock,
+    ) -> None:
+        self._admission = admission
+        self._active_series = active_series
+        self._write = write
+        self._clock = clock
+
+    def write(self) -> int:
+        """The number of tenants written."""
+        time_ns = self._clock.now_ns()
+        tenant_count = 0
+        for tenant, usage, day_samples in self._admission.changed():
+            points = [*self._points(tenant, usage, day_samples)]
+            self._write(
+                tenant,
+                series=[(name, labels) for name, labels, _ in points],
+                time_ns=time_ns,
+                values=np.array([value for _, _, value in points], dtype=np.float64),
+            )
+            tenant_count += 1
+        return tenant_count
+
+    def _points(self, tenant: str, usage: Usage, day_samples: int) -> Iterator[Point]:
+        yield "orrery_tenant_samples_accepted_total", (), usage.samples_accepted
+        yield "orrery_tenant_samples_today", (), day_samples
+        yield "orrery_tenant_query_samples_read_total", (), usage.query_samples_read
+        yield "orrery_tenant_active_series", (), self._active_series(tenant)
+        counted = (
+            ("orrery_tenant_samples_refused_total", "reason", usage.samples_refused),
+            ("orrery_tenant_requests_refused_total", "limit", usage.requests_refused),
+            ("orrery_tenant_queries_total", "outcome", usage.queries),
+        )
+        for name, label, counts in counted:
+            for value, count in sorted(counts.items()):
+                yield name, ((label, value),), count
+        for limit, value in asdict(self._admission.limits(tenant)).items():
+            if isinstance(value, int | float):
+                yield "orrery_tenant_limit", (("limit", limit),), value
