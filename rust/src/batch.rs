@@ -100,7 +100,7 @@ impl Batch {
     /// An empty batch over `body`, which must fit the spans.
     pub fn over(body: Vec<u8>, wire: Wire, canonicalise: Canonicalise) -> Result<Self> {
         if body.len() > BODY_BYTES_MAX {
-            return Err(CoreError::Exhausted(format!(
+            return Err(CoreError::Invalid(format!(
                 "cannot decode a body of {} bytes: more than body_bytes_max {BODY_BYTES_MAX}",
                 body.len()
             )));

@@ -217,7 +217,7 @@ impl Symbols {
             }
             let span = expect_bytes(&value, message.at, "symbols")?;
             if symbols.spans.len() >= SYMBOLS_MAX {
-                return Err(CoreError::Exhausted(format!(
+                return Err(CoreError::Invalid(format!(
                     "cannot decode a remote-write body: more than symbols_max {SYMBOLS_MAX}"
                 )));
             }

@@ -1,4 +1,4 @@
-"""What every wire decodes a request into; handed from ``protocols`` through ``ingest`` to the store."""
+"""What every wire decodes a request into; ``ingest`` hands it on to the store."""
 
 from orrery._core import Batch
 

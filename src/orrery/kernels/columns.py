@@ -36,12 +36,12 @@ def decode_columns(
 _WIDEST: dict[str, type[np.generic]] = {"f": np.float64, "i": np.int64, "u": np.uint64}
 
 
-def _widened(values: Values) -> Any:
+def _widened(values: Values) -> NDArray[Any] | list[Any]:
     if not isinstance(values, np.ndarray):
         return list(values)
     kind = values.dtype.kind
     if kind in "US":
-        return values.tolist()
+        return list(values.tolist())
     if kind == "b":
         return np.ascontiguousarray(values)
     if kind not in _WIDEST or values.dtype.itemsize > 8:

@@ -1,4 +1,4 @@
-"""Bounded decompression of request bodies, called by wires that read a body before they decode it."""
+"""Bounded decompression of request bodies, called by ``server`` for handlers that want them plain."""
 
 from orrery._core import decompress
 

@@ -1,0 +1,143 @@
+"""Writes in InfluxDB line protocol, by the APIs of 1.x and 2.x; ``app`` mounts :func:`routes`.
+
+A write with bad lines keeps the good ones and answers 400 in InfluxDB's words, with the lines
+named beside them; one without a good line stores nothing and is no partial write.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from orrery.clock import Clock
+from orrery.ingest.contract import Accept, Access, Rejected
+from orrery.ingest.requests import Outcome, store, with_forced
+from orrery.kernels.batch import Batch
+from orrery.kernels.decompress import ENCODINGS
+from orrery.kernels.line_protocol import decode_line_protocol
+from orrery.protocols.influxdb.errors import (
+    RenderError,
+    Unsupported,
+    refusal_1,
+    refusal_2,
+    render_error_1,
+    render_error_2,
+)
+from orrery.protocols.influxdb.targets import Target, target_1, target_2
+from orrery.server.http import Request, Response, Route
+
+Refusal = Callable[[str, Sequence[Rejected]], Response]
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What differs between the two write APIs."""
+
+    paths: tuple[str, ...]
+    target: Callable[[Request], Target]
+    refusal: Refusal
+    render_error: RenderError
+
+
+VERSIONS = (
+    Version(("/write", "/influxdb/write"), target_1, refusal_1, render_error_1),
+    Version(
+        ("/api/v2/write", "/influxdb/api/v2/write"),
+        target_2,
+        refusal_2,
+        render_error_2,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Writes:
+    access: Access
+    accept: Accept
+    decode_executor: Executor
+    clock: Clock
+    size_bytes_max: int
+
+    async def write(self, request: Request, version: Version) -> Response:
+        caller = self.access.caller(request, permission="write", scheme="influxdb")
+        target = version.target(request)
+        outcome = await store(
+            caller.tenant,
+            self._decoder(request, target),
+            forced=with_forced(target.labels, caller.forced_labels),
+            accept=self.accept,
+            executor=self.decode_executor,
+        )
+        return answer(outcome, version.refusal)
+
+    def _decoder(self, request: Request, target: Target) -> Callable[[], Batch]:
+        encoding = _encoding(request)
+        now_ns = self.clock.now_ns()
+
+        def decode() -> Batch:
+            return decode_line_protocol(
+                request.body,
+                precision_ns=target.precision_ns,
+                now_ns=now_ns,
+                encoding=encoding,
+                size_bytes_max=self.size_bytes_max,
+            )
+
+        return decode
+
+
+def routes(
+    *,
+    access: Access,
+    accept: Accept,
+    decode_executor: Executor,
+    clock: Clock,
+    size_bytes_max: int,
+) -> list[Route]:
+    """``size_bytes_max`` bounds a body with its encoding taken off."""
+    writes = Writes(
+        access=access,
+        accept=accept,
+        decode_executor=decode_executor,
+        clock=clock,
+        size_bytes_max=size_bytes_max,
+    )
+    return [_route(writes, version, path) for version in VERSIONS for path in version.paths]
+
+
+def _route(writes: Writes, version: Version, path: str) -> Route:
+    async def handler(request: Request) -> Response:
+        return await writes.write(request, version)
+
+    return Route(
+        methods=frozenset({"POST"}),
+        path=path,
+        handler=handler,
+        render_error=version.render_error,
+        compressed_whole=True,
+    )
+
+
+def answer(outcome: Outcome, refusal: Refusal) -> Response:
+    if not outcome.refused:
+        return Response(204, headers=outcome.headers)
+    message = _reasons(outcome)
+    if outcome.sample_count:
+        message = f"partial write: {message} dropped={outcome.refused_line_count}"
+    response = refusal(message, outcome.shown)
+    return Response(400, response.body, (*response.headers, *outcome.headers))
+
+
+def _reasons(outcome: Outcome) -> str:
+    shown = list(dict.fromkeys(reason for _, reason in outcome.shown))
+    more = len(outcome.refused) - len(outcome.shown)
+    if more:
+        shown.append(f"and {more} more refusals")
+    return "\n".join(shown)
+
+
+def _encoding(request: Request) -> str:
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ENCODINGS:
+        accepted = ", ".join(sorted(ENCODINGS))
+        raise Unsupported(f"cannot decode content encoding {encoding!r}: not one of {accepted}")
+    return encoding

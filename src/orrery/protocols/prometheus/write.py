@@ -1,0 +1,192 @@
+"""Prometheus remote write 1.0 and 2.0; ``app`` mounts :func:`routes`.
+
+The message is chosen by Content-Type and taken off snappy's block format, or zstd, which
+VictoriaMetrics' agents send. What cannot be stored is refused with 400, which senders do not try
+again, after everything else was stored; 429 and 5xx ask them to.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from email.message import Message
+from functools import partial
+
+import msgspec
+
+from orrery.errors import Corrupt, Denied, Exhausted, Invalid, OrreryError, Unavailable
+from orrery.ingest.contract import Accept, Access
+from orrery.ingest.requests import Outcome, TooLarge, store
+from orrery.kernels.batch import Batch
+from orrery.kernels.remote_write import decode_remote_write_1, decode_remote_write_2
+from orrery.server.http import Request, Response, Route
+
+PATHS = ("/prometheus/api/v1/write", "/api/v1/write", "/prometheus/write")
+MEDIA_TYPE = "application/x-protobuf"
+MESSAGE_1 = "prometheus.WriteRequest"
+MESSAGE_2 = "io.prometheus.write.v2.Request"
+ENCODINGS = frozenset({"snappy", "zstd"})
+REASONS_IN_TEXT_MAX = 10
+RETRY_AFTER_SECONDS = 1.0
+"""Where the limit itself does not tell."""
+
+
+class Unsupported(Invalid):
+    """A content type or encoding that senders may change and try again."""
+
+
+STATUSES: tuple[tuple[type[OrreryError], int, str], ...] = (
+    (Unsupported, 415, "unsupported_media_type"),
+    (Invalid, 400, "bad_data"),
+    (Denied, 403, "forbidden"),
+    (TooLarge, 413, "too_large"),
+    (Exhausted, 429, "too_many_requests"),
+    (Unavailable, 503, "unavailable"),
+    (Corrupt, 500, "internal"),
+    (OrreryError, 500, "internal"),
+)
+"""The first that fits. ``Denied`` with a challenge is 401: come back with a token."""
+
+RETRIED = frozenset({429, 503})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Writes:
+    access: Access
+    accept: Accept
+    decode_executor: Executor
+    size_bytes_max: int
+
+    async def write(self, request: Request) -> Response:
+        caller = self.access.caller(request, permission="write", scheme="prometheus")
+        message = message_of(request.headers.get("content-type", ""))
+        encoding = encoding_of(request.headers.get("content-encoding", ""))
+        is_version_2 = message == MESSAGE_2
+        decode = decode_remote_write_2 if is_version_2 else decode_remote_write_1
+        work: Callable[[], Batch] = partial(
+            decode, request.body, encoding=encoding, size_bytes_max=self.size_bytes_max
+        )
+        try:
+            outcome = await store(
+                caller.tenant,
+                work,
+                forced=caller.forced_labels,
+                accept=self.accept,
+                executor=self.decode_executor,
+            )
+        except OrreryError as error:
+            response = render_error(error)
+            return _with(response, written_headers(0) if is_version_2 else ())
+        counts = written_headers(outcome.sample_count) if is_version_2 else ()
+        return _with(answer(outcome), (*counts, *outcome.headers))
+
+
+def routes(
+    *, access: Access, accept: Accept, decode_executor: Executor, size_bytes_max: int
+) -> list[Route]:
+    """``size_bytes_max`` bounds a body with its encoding taken off."""
+    writes = Writes(
+        access=access,
+        accept=accept,
+        decode_executor=decode_executor,
+        size_bytes_max=size_bytes_max,
+    )
+    return [
+        Route(
+            methods=frozenset({"POST"}),
+            path=path,
+            handler=writes.write,
+            render_error=render_error,
+            compressed_whole=True,
+        )
+        for path in PATHS
+    ]
+
+
+def message_of(content_type: str) -> str:
+    """The protobuf message a Content-Type names; senders of 1.0 may leave it out."""
+    if not content_type.strip():
+        return MESSAGE_1
+    header = Message()
+    header["content-type"] = content_type
+    if header.get_content_type() != MEDIA_TYPE:
+        raise Unsupported(f"cannot decode content type {content_type!r}: not {MEDIA_TYPE}")
+    message = header.get_param("proto", MESSAGE_1)
+    if message not in (MESSAGE_1, MESSAGE_2):
+        raise Unsupported(
+            f"cannot decode protobuf message {message!r}: not {MESSAGE_1} or {MESSAGE_2}"
+        )
+    return str(message)
+
+
+def encoding_of(content_encoding: str) -> str:
+    """The encoding of the body; senders of 1.0 may leave it out, and mean snappy."""
+    encoding = content_encoding.strip().lower() or "snappy"
+    if encoding not in ENCODINGS:
+        accepted = ", ".join(sorted(ENCODINGS))
+        raise Unsupported(f"cannot decode content encoding {encoding!r}: not one of {accepted}")
+    return encoding
+
+
+def written_headers(sample_count: int) -> tuple[tuple[str, str], ...]:
+    """What 2.0 demands of every answer; no histogram and no exemplar is ever written."""
+    return (
+        ("x-prometheus-remote-write-samples-written", str(sample_count)),
+        ("x-prometheus-remote-write-histograms-written", "0"),
+        ("x-prometheus-remote-write-exemplars-written", "0"),
+    )
+
+
+def answer(outcome: Outcome) -> Response:
+    """204, or 400 naming what was refused; senders log its first line."""
+    if not outcome.refused:
+        return Response(204)
+    reasons = list(dict.fromkeys(reason for _, reason in outcome.refused))
+    text = "; ".join(reasons[:REASONS_IN_TEXT_MAX])
+    if len(reasons) > REASONS_IN_TEXT_MAX:
+        text += f"; and {len(reasons) - REASONS_IN_TEXT_MAX} more"
+    kind = "partial write" if outcome.sample_count else "nothing written"
+    message = f"{kind}: {outcome.sample_count} samples written, {outcome.refused_sample_count} "
+    return _failure(
+        400,
+        "bad_data",
+        f"{message}samples refused: {text}",
+        rejected=[{"series": line, "reason": reason} for line, reason in outcome.shown],
+    )
+
+
+def render_error(error: OrreryError) -> Response:
+    status, name = next(
+        (status, name) for kind, status, name in STATUSES if isinstance(error, kind)
+    )
+    headers: tuple[tuple[str, str], ...] = ()
+    challenge: tuple[tuple[str, str], ...] = getattr(error, "headers", ())
+    if isinstance(error, Denied) and challenge:
+        status, name, headers = 401, "unauthorized", challenge
+    more: dict[str, object] = {}
+    seconds = RETRY_AFTER_SECONDS
+    excess = error.excess if isinstance(error, Exhausted) else None
+    if excess is not None:
+        seconds = excess.retry_after_seconds or seconds
+        more["limit"] = {
+            "name": excess.limit,
+            "scope": excess.scope,
+            "value": excess.value,
+            "current": excess.current,
+        }
+    if status in RETRIED:
+        headers += (("retry-after", str(max(1, round(seconds)))),)
+    return _with(_failure(status, name, str(error), **more), headers)
+
+
+def _failure(status: int, name: str, message: str, **more: object) -> Response:
+    body = {"status": "error", "errorType": name, "error": message, **more}
+    return Response(status, msgspec.json.encode(body))
+
+
+def _with(response: Response, headers: tuple[tuple[str, str], ...]) -> Response:
+    return Response(
+        response.status,
+        response.body,
+        (*response.headers, *headers),
+        response.content_type,
+    )
