@@ -216,7 +216,12 @@ fn find_series(table: &Table, tenant: &Tenant, samples: &Samples, flight: u32) -
     samples.ids.iter().map(find).collect()
 }
 
+#[cfg(test)]
+mod tests;
+
 #[cfg(feature = "python")]
+// Python hands over owned arguments.
+#[allow(clippy::needless_pass_by_value)]
 pub(crate) mod python {
     use super::Head;
     use crate::generation::Generation;

@@ -350,8 +350,12 @@ pub(crate) fn raw<const N: usize>((column, bytes): (Column, &[u8])) -> Result<Ve
     if bytes.len() as u64 != u64::from(column.count) * N as u64 {
         return Err(wrong_size(column));
     }
-    let (items, _) = bytes.as_chunks::<N>();
-    Ok(items.to_vec())
+    let item = |chunk: &[u8]| {
+        let mut item = [0; N];
+        item.copy_from_slice(chunk);
+        item
+    };
+    Ok(bytes.chunks_exact(N).map(item).collect())
 }
 
 pub(crate) fn slices((column, bytes): (Column, &[u8])) -> Result<Vec<Vec<u8>>> {

@@ -61,17 +61,16 @@ pub fn encode_metadata(tenant: &str, epoch: u64, rows: &[MetadataRow]) -> Result
 pub fn decode_metadata(record: &Record<'_>) -> Result<Vec<MetadataRow>> {
     record.expect(RecordKind::Metadata, &[column::METADATA])?;
     let texts = texts(slices(record.require(column::METADATA)?)?)?;
-    let (rows, rest) = texts.as_chunks::<4>();
-    if !rest.is_empty() {
-        return Err(corrupt("a row of metadata is not whole"));
-    }
-    let row = |[name, kind, help, unit]: [String; 4]| MetadataRow {
-        name,
-        kind,
-        help,
-        unit,
+    let row = |row: &[String]| match row {
+        [name, kind, help, unit] => Ok(MetadataRow {
+            name: name.clone(),
+            kind: kind.clone(),
+            help: help.clone(),
+            unit: unit.clone(),
+        }),
+        _ => Err(corrupt("a row of metadata is not whole")),
     };
-    Ok(rows.iter().cloned().map(row).collect())
+    texts.chunks(4).map(row).collect()
 }
 
 /// What a delete hides: samples of the matching series inside the range, at smaller offsets.
@@ -101,14 +100,16 @@ pub fn encode_delete(tenant: &str, epoch: u64, delete: &DeleteOrder) -> Result<V
 pub fn decode_delete(record: &Record<'_>) -> Result<DeleteOrder> {
     record.expect(RecordKind::Delete, &[column::MATCHERS, column::RANGE])?;
     let texts = texts(slices(record.require(column::MATCHERS)?)?)?;
-    let (triples, rest) = texts.as_chunks::<3>();
-    let bounds: Vec<[u8; 8]> = raw(record.require(column::RANGE)?)?;
-    let (true, [min_ns, max_ns]) = (rest.is_empty(), &bounds[..]) else {
-        return Err(corrupt("a delete's matchers or range are not whole"));
+    let triple = |triple: &[String]| match triple {
+        [label, operator, value] => Ok((label.clone(), operator.clone(), value.clone())),
+        _ => Err(corrupt("a matcher of a delete is not whole")),
     };
-    let triple = |[label, operator, value]: [String; 3]| (label, operator, value);
+    let bounds: Vec<[u8; 8]> = raw(record.require(column::RANGE)?)?;
+    let [min_ns, max_ns] = &bounds[..] else {
+        return Err(corrupt("the range of a delete is not two times"));
+    };
     Ok(DeleteOrder {
-        matchers: triples.iter().cloned().map(triple).collect(),
+        matchers: texts.chunks(3).map(triple).collect::<Result<_>>()?,
         range: TimeRange {
             min_ns: i64::from_le_bytes(*min_ns),
             max_ns: i64::from_le_bytes(*max_ns),

@@ -367,17 +367,12 @@ impl Table {
         self.with_index(tenant, |index| select_in(index, matchers))
     }
 
-    fn is_idle(&self, hot: &Hot, idle_before_ns: i64, oldest_flight: u32) -> bool {
-        let closed = (hot.flight().wrapping_sub(oldest_flight) as i32) < 0;
-        hot.has(LIVE) && hot.last_sample_ns() < idle_before_ns && closed
-    }
-
     fn sweep_step(&self, from: u32, until: u32, idle_before_ns: i64, left: &mut Vec<u32>) {
         let _gate = self.gate.write();
         let oldest_flight = self.oldest_flight();
         let mut idle: Vec<(u32, u32)> = Vec::new();
         for reference in from..until {
-            if self.is_idle(self.store.hot(reference), idle_before_ns, oldest_flight) {
+            if is_idle(self.store.hot(reference), idle_before_ns, oldest_flight) {
                 let tenant = self.store.cold(reference, |cold| cold.tenant);
                 idle.push((tenant.unwrap_or(0), reference));
             }
@@ -414,6 +409,11 @@ impl Table {
             }
         }
     }
+}
+
+fn is_idle(hot: &Hot, idle_before_ns: i64, oldest_flight: u32) -> bool {
+    let is_closed = (hot.flight().wrapping_sub(oldest_flight) as i32) < 0;
+    hot.has(LIVE) && hot.last_sample_ns() < idle_before_ns && is_closed
 }
 
 impl SeriesTable {
@@ -564,6 +564,9 @@ impl SeriesTable {
         })
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;
 
 #[cfg(feature = "python")]
 pub(crate) mod python {
