@@ -86,6 +86,60 @@ def decompress(encoding: str, body: bytes, *, size_bytes_max: int) -> bytes:
 
 # --- head.rs
 
+class Generation:
+    """A frozen part of the head, readable until the last holder lets it go."""
+
+    @property
+    def order(self) -> int: ...
+    @property
+    def sample_count(self) -> int: ...
+    @property
+    def memory_bytes(self) -> int: ...
+    @property
+    def time_range(self) -> tuple[int, int] | None: ...
+    def source(self) -> Source: ...
+
+class Head:
+    """Recent samples, in arrival order, over the series of a table; called from any thread."""
+
+    def __init__(self, table: SeriesTable) -> None: ...
+    def apply(self, resolved: Resolved, offset: int) -> None:
+        """Appends a batch whose record stands at ``offset`` of the log."""
+
+    def replay(self, record: bytes, offset: int) -> int:
+        """Applies a samples, definitions or delete record again; says how many samples came.
+
+        ``Corrupt`` where the record is damaged or names a series that nothing before it defines;
+        ``Invalid`` for metadata and exemplars, which are not the head's.
+        """
+
+    def delete(
+        self,
+        tenant: str,
+        matchers: Sequence[tuple[str, str, str]],
+        min_ns: int,
+        max_ns: int,
+        offset: int,
+    ) -> int:
+        """Takes matching samples out of what was not frozen yet; says how many."""
+
+    def freeze(self, next_offset: int) -> Generation | None:
+        """Closes the active generation, which holds all before ``next_offset``; None where it is
+        empty. ``Invalid`` where a later offset is already in it."""
+
+    def release(self, generation: Generation) -> None:
+        """Lets a frozen generation go, once a block holds its samples."""
+
+    def sources(self) -> list[Source]:
+        """Frozen generations from the oldest on, then the active one, whose order is the greatest."""
+
+    @property
+    def memory_bytes(self) -> int: ...
+    @property
+    def sample_count(self) -> int: ...
+    @property
+    def time_range(self) -> tuple[int, int] | None: ...
+
 # --- line_protocol.rs
 
 def decode_line_protocol(
@@ -122,6 +176,31 @@ def find_witness(data: bytes, *, position: int, offset: int) -> int | None:
 # --- pages.rs
 
 # --- record.rs
+
+def record_kind(record: bytes) -> str:
+    """``samples``, ``definitions``, ``metadata``, ``exemplars`` or ``delete``; ``Corrupt`` where the
+    checksum is wrong or version or kind are unknown."""
+
+def encode_delete(
+    tenant: str,
+    epoch: int,
+    matchers: Sequence[tuple[str, str, str]],
+    min_ns: int,
+    max_ns: int,
+) -> bytes:
+    """``Invalid`` where a matcher cannot be parsed."""
+
+def decode_delete(record: bytes) -> tuple[str, list[tuple[str, str, str]], int, int]:
+    """Tenant, matchers, first and last nanosecond."""
+
+def encode_metadata(tenant: str, epoch: int, rows: Sequence[tuple[str, str, str, str]]) -> bytes:
+    """``rows`` are (name, kind, help, unit)."""
+
+def decode_metadata(record: bytes) -> tuple[str, list[tuple[str, str, str, str]]]:
+    """Tenant and rows."""
+
+def describe_record(record: bytes) -> dict[str, Any]:
+    """Header, columns and a summary of what it holds; checks every column."""
 
 # --- relabel.rs
 
@@ -160,8 +239,88 @@ def shard(tenant: str, id: int) -> int:
 
 # --- series_table.rs
 
+class ResolveBounds:
+    """What one batch may hold and add."""
+
+    def __init__(
+        self,
+        *,
+        time_min_ns: int,
+        time_max_ns: int,
+        active_series_max: int,
+        new_series_max: int,
+        label_count_max: int,
+        label_bytes_max: int,
+    ) -> None: ...
+
+class Resolved:
+    """A batch as series and columns; its series stay known while it lives."""
+
+    @property
+    def tenant(self) -> str: ...
+    @property
+    def sample_count(self) -> int: ...
+    @property
+    def rejected(self) -> list[tuple[int, str]]:
+        """(line, reason) of the first thousand refusals; the decoder's own are not among them."""
+
+    @property
+    def samples_rejected_count(self) -> int: ...
+    @property
+    def series_rejected_count(self) -> int: ...
+    @property
+    def new_series_count(self) -> int: ...
+    @property
+    def shards(self) -> tuple[int, int]:
+        """The least and the greatest shard of its series."""
+
+    def record(self, epoch: int) -> bytes:
+        """The log record. Series it defines count as defined in this epoch from now on: append
+        records in the order of these calls, and call ``forget_definitions`` after a failure."""
+
+class SeriesTable:
+    """Raw keys to series, for all tenants, and the live label index; called from any thread."""
+
+    def __init__(self) -> None: ...
+    def resolve(
+        self,
+        tenant: str,
+        batch: Batch,
+        *,
+        defaults: Sequence[tuple[str, str]],
+        forced: Sequence[tuple[str, str]],
+        bounds: ResolveBounds,
+    ) -> Resolved:
+        """Finds or registers the series of a batch; what the bounds refuse is left out."""
+
+    def active_series(self, tenant: str) -> int:
+        """Series with a sample since the last sweep's bound."""
+
+    @property
+    def series_count(self) -> int: ...
+    @property
+    def memory_bytes(self) -> int: ...
+    def definitions(self, since: int) -> tuple[bytes, int]:
+        """Definitions registered after ``since`` and still known, and the number to go on from."""
+
+    def load_definitions(self, records: bytes) -> int: ...
+    def forget_definitions(self) -> None:
+        """Every series is defined again in the next record that names it."""
+
+    def sweep(self, idle_before_ns: int) -> int:
+        """Lets go of series without a sample since then; says how many left. Those that the head
+        still holds samples of leave ``active_series`` at once and the table later."""
+
 # --- snapshot.rs
 
 # --- source.rs
+
+class Source:
+    """A head generation or a block, on its way to a snapshot or a compaction."""
+
+    @property
+    def order(self) -> int: ...
+    @property
+    def time_range(self) -> tuple[int, int] | None: ...
 
 # --- window.rs

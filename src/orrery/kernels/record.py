@@ -1,0 +1,19 @@
+"""Records of the log (docs/formats/record.md); used by ``ingest`` and ``store``."""
+
+from orrery._core import (
+    decode_delete,
+    decode_metadata,
+    describe_record,
+    encode_delete,
+    encode_metadata,
+    record_kind,
+)
+
+__all__ = [
+    "decode_delete",
+    "decode_metadata",
+    "describe_record",
+    "encode_delete",
+    "encode_metadata",
+    "record_kind",
+]
