@@ -52,6 +52,24 @@ class Batch:
 
 # --- block.rs
 
+class Block:
+    """An open block file (docs/formats/block.md): mapped, its footer and tenants read."""
+
+    @staticmethod
+    def open(path: str | PathLike[str]) -> Block:
+        """``Corrupt`` names file, section and offset; ``Invalid`` a version of a later release."""
+
+    def source(self, order: int, deletes_through: int) -> Source:
+        """What queries and compaction read: with its order among sources, and the offset up to
+        which deletes are out of it already."""
+
+    def verify(self) -> None:
+        """Reads and checks every byte; ``Corrupt`` names the first fault."""
+
+    def summary(self) -> dict[str, Any]:
+        """``version resolution_ns offset_first offset_last min_ns max_ns sample_count series_count
+        file_bytes``, ``tenants`` (name to counts) and ``bytes_by_section``."""
+
 # --- checksum.rs
 
 def crc32c(data: bytes, *, seed: int = 0) -> int:
@@ -74,6 +92,27 @@ def decode_columns(
     values is that of their type."""
 
 # --- compaction.rs
+
+class Cancellation:
+    """Stops a ``write_block`` that another thread runs."""
+
+    def __init__(self) -> None: ...
+    def cancel(self) -> None: ...
+
+def write_block(
+    sources: list[Source],
+    deletes: list[tuple[int, str, list[tuple[str, str, str]], int, int]],
+    path: str | PathLike[str],
+    *,
+    min_ns: int,
+    max_ns: int,
+    keep_from_ns: dict[str, int],
+    effort: str,
+    offset_first: int = 0,
+    offset_last: int = 0,
+    cancellation: Cancellation | None = None,
+) -> dict[str, Any] | None:
+    """See ``kernels.compaction``; deletes are (offset, tenant, matchers, min_ns, max_ns)."""
 
 # --- decompress.rs
 
@@ -174,6 +213,17 @@ def find_witness(data: bytes, *, position: int, offset: int) -> int | None:
 # --- meter.rs
 
 # --- pages.rs
+
+PAGE_SAMPLES_MAX: int
+
+def encode_times(times_ns: NDArray[np.int64], effort: str) -> bytes:
+    """One page of times; ``effort`` is "fast" or "small"."""
+
+def decode_times(page: bytes) -> NDArray[np.int64]: ...
+def encode_values(kind: int, values: NDArray[np.uint64], effort: str) -> bytes:
+    """One page of the bits of numeric values."""
+
+def decode_values(kind: int, page: bytes) -> NDArray[np.uint64]: ...
 
 # --- record.rs
 
