@@ -9,6 +9,15 @@ pub enum CoreError {
     Invalid(String),
     #[error("{0}")]
     Exhausted(String),
+    /// `Exhausted` with the facts of the limit that was reached.
+    #[error("{message}")]
+    Limit {
+        message: String,
+        limit: &'static str,
+        scope: &'static str,
+        value: f64,
+        current: f64,
+    },
     #[error("{0}")]
     Unavailable(String),
     #[error("{0}")]
@@ -30,22 +39,30 @@ mod python {
         fn from(error: CoreError) -> PyErr {
             let class_name = match &error {
                 CoreError::Invalid(_) => "Invalid",
-                CoreError::Exhausted(_) => "Exhausted",
+                CoreError::Exhausted(_) | CoreError::Limit { .. } => "Exhausted",
                 CoreError::Unavailable(_) | CoreError::Io(_) => "Unavailable",
                 CoreError::Corrupt(_) => "Corrupt",
             };
             let message = error.to_string();
             Python::attach(|py| {
-                match py
-                    .import("orrery.errors")
-                    .and_then(|m| m.getattr(class_name))
-                {
-                    Ok(class) => match class.call1((message,)) {
-                        Ok(instance) => PyErr::from_value(instance),
-                        Err(failure) => failure,
-                    },
-                    Err(_) => PyRuntimeError::new_err(message),
-                }
+                let Ok(errors) = py.import("orrery.errors") else {
+                    return PyRuntimeError::new_err(message);
+                };
+                let instance = errors.getattr(class_name).and_then(|class| match &error {
+                    CoreError::Limit {
+                        limit,
+                        scope,
+                        value,
+                        current,
+                        ..
+                    } => {
+                        let facts = (*limit, *scope, *value, *current);
+                        let excess = errors.getattr("Excess")?.call1(facts)?;
+                        class.call1((message, excess))
+                    }
+                    _ => class.call1((message,)),
+                });
+                instance.map_or_else(|failure| failure, PyErr::from_value)
             })
         }
     }

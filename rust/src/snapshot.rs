@@ -1,10 +1,1069 @@
-//! A consistent look at the store: select series, then read them page by page.
+//! A consistent look at the store: select series, then read them, each series decoded once.
+//!
+//! `query` takes a snapshot of head and blocks when a query begins. Series of all sources meet by
+//! their id; their samples by `merge_runs`. What is read at one time is a batch of series, and of
+//! those only as many as there are threads.
+
+use crate::error::{CoreError, Result};
+use crate::merge::{hide, merge_runs};
+use crate::meter::Meter;
+use crate::numeric::{self, KindColumn, append_columns};
+use crate::sample::Run;
+use crate::selector::Matcher;
+use crate::series::{SeriesId, SeriesView};
+use crate::source::{Delete, Source, TimeRange, hidden_ranges};
+use crate::window::{self, Function, Row, Steps};
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Cells (series x steps) of one call: 512 MiB of values.
+pub const CELLS_MAX: usize = 1 << 26;
+/// Rows a thread takes at once.
+const ROWS_PER_TURN: usize = 8;
+
+pub struct Snapshot {
+    /// In rising order: at an equal time a later source wins.
+    sources: Arc<Vec<Arc<dyn Source>>>,
+    deletes: Arc<Vec<Delete>>,
+}
+
+impl Snapshot {
+    pub fn new(mut sources: Vec<Arc<dyn Source>>, deletes: Vec<Delete>) -> Self {
+        sources.sort_by_key(|source| source.order());
+        Self {
+            sources: Arc::new(sources),
+            deletes: Arc::new(deletes),
+        }
+    }
+
+    /// Series of the tenant that pass every matcher and may have samples in the range, in the order
+    /// of their `PromQL` labels.
+    pub fn select(
+        &self,
+        tenant: &str,
+        matchers: &[Matcher],
+        range: TimeRange,
+        meter: &Meter,
+    ) -> Result<Selection> {
+        let mut gathered: HashMap<SeriesId, Series> = HashMap::new();
+        let mut canonical = Vec::new();
+        for (place, source) in self.sources_in(range) {
+            meter.check()?;
+            let concerned = self
+                .deletes
+                .iter()
+                .any(|d| d.concerns(source.as_ref(), tenant));
+            for ordinal in source.select(tenant, matchers, range)? {
+                canonical.clear();
+                if concerned {
+                    source.canonical(ordinal, &mut canonical)?;
+                    let series = SeriesView::parse(&canonical)?;
+                    if self.hides_all(source.as_ref(), tenant, &series, range) {
+                        continue;
+                    }
+                }
+                let member = Member {
+                    source: place as u32,
+                    ordinal,
+                };
+                if let Some(series) = gathered.get_mut(&source.id(ordinal)) {
+                    series.members.push(member);
+                    continue;
+                }
+                meter.add_series(1)?;
+                if canonical.is_empty() {
+                    source.canonical(ordinal, &mut canonical)?;
+                }
+                let series = Series::new(canonical.as_slice().into(), member)?;
+                gathered.insert(source.id(ordinal), series);
+            }
+        }
+        let mut series: Vec<Series> = gathered.into_values().collect();
+        series.sort_unstable_by(|a, b| (&a.key, &a.canonical).cmp(&(&b.key, &b.canonical)));
+        Ok(Selection {
+            sources: Arc::clone(&self.sources),
+            deletes: Arc::clone(&self.deletes),
+            tenant: tenant.to_owned(),
+            range,
+            series,
+            texts: Mutex::new(BTreeSet::new()),
+        })
+    }
+
+    /// Sorted names of labels: of every series in range, or of those any of the selectors selects.
+    /// Without a selector, labels of series that a delete emptied stay until a compaction.
+    pub fn label_names(
+        &self,
+        tenant: &str,
+        selectors: &[Vec<Matcher>],
+        range: TimeRange,
+        meter: &Meter,
+    ) -> Result<Vec<String>> {
+        let mut names = BTreeSet::new();
+        if selectors.is_empty() {
+            let mut found = Vec::new();
+            for (_, source) in self.sources_in(range) {
+                meter.check()?;
+                source.label_names(tenant, range, &mut found)?;
+                names.extend(found.drain(..));
+            }
+        }
+        for matchers in selectors {
+            for series in &self.select(tenant, matchers, range, meter)?.series {
+                for (name, _) in promql_labels(&SeriesView::parse(&series.canonical)?).pairs() {
+                    if !names.contains(name) {
+                        names.insert(name.to_owned());
+                    }
+                }
+            }
+        }
+        Ok(names.into_iter().collect())
+    }
+
+    /// Sorted values of a label (or of `__name__`, `__measurement__`, `__field__`); else as
+    /// `label_names`.
+    pub fn label_values(
+        &self,
+        tenant: &str,
+        label: &str,
+        selectors: &[Vec<Matcher>],
+        range: TimeRange,
+        meter: &Meter,
+    ) -> Result<Vec<String>> {
+        let mut values = BTreeSet::new();
+        if selectors.is_empty() {
+            let mut found = Vec::new();
+            for (_, source) in self.sources_in(range) {
+                meter.check()?;
+                source.label_values(tenant, label, range, &mut found)?;
+                values.extend(found.drain(..));
+            }
+        }
+        for matchers in selectors {
+            for series in &self.select(tenant, matchers, range, meter)?.series {
+                let value = value_of(&SeriesView::parse(&series.canonical)?, label);
+                if !value.is_empty() {
+                    values.insert(value);
+                }
+            }
+        }
+        Ok(values.into_iter().collect())
+    }
+
+    fn sources_in(&self, range: TimeRange) -> impl Iterator<Item = (usize, &Arc<dyn Source>)> {
+        self.sources
+            .iter()
+            .enumerate()
+            .filter(move |(_, source)| source.time_range().is_some_and(|own| own.overlaps(&range)))
+    }
+
+    /// Whether one delete covers all that the range could see of the series in this source.
+    fn hides_all(
+        &self,
+        source: &dyn Source,
+        tenant: &str,
+        series: &SeriesView<'_>,
+        range: TimeRange,
+    ) -> bool {
+        let Some(own) = source.time_range() else {
+            return true;
+        };
+        let seen = TimeRange {
+            min_ns: own.min_ns.max(range.min_ns),
+            max_ns: own.max_ns.min(range.max_ns),
+        };
+        hidden_ranges(&self.deletes, source, tenant, series)
+            .iter()
+            .any(|hidden| hidden.min_ns <= seen.min_ns && seen.max_ns <= hidden.max_ns)
+    }
+}
+
+/// What a label call answers for a label of one series; empty where it has none.
+pub fn value_of(series: &SeriesView<'_>, label: &str) -> String {
+    match label {
+        "__name__" => series.promql_name(),
+        "__measurement__" => series.name.to_owned(),
+        "__field__" => series.field.to_owned(),
+        _ => series.label(label).to_owned(),
+    }
+}
+
+/// The labels `PromQL` shows, sorted, with `__name__` in its place among them.
+pub struct PromqlLabels<'a> {
+    name: String,
+    labels: Vec<(&'a str, &'a str)>,
+    name_at: usize,
+}
+
+impl PromqlLabels<'_> {
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        let name = std::iter::once(("__name__", self.name.as_str()));
+        let (before, after) = self.labels.split_at(self.name_at);
+        before
+            .iter()
+            .copied()
+            .chain(name)
+            .chain(after.iter().copied())
+    }
+}
+
+pub fn promql_labels<'a>(series: &SeriesView<'a>) -> PromqlLabels<'a> {
+    PromqlLabels {
+        name: series.promql_name(),
+        name_at: series.labels.partition_point(|(key, _)| *key < "__name__"),
+        labels: series.labels.clone(),
+    }
+}
+
+/// Bytes that sort as the label pairs do: each text ends in 0, and a 0 inside is 0, 255, which no
+/// UTF-8 text begins with.
+fn sort_key(labels: &PromqlLabels<'_>) -> Box<[u8]> {
+    let mut key = Vec::new();
+    for text in labels.pairs().flat_map(|(name, value)| [name, value]) {
+        for &byte in text.as_bytes() {
+            key.push(byte);
+            if byte == 0 {
+                key.push(255);
+            }
+        }
+        key.push(0);
+    }
+    key.into()
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Member {
+    source: u32,
+    ordinal: u32,
+}
+
+struct Series {
+    canonical: Box<[u8]>,
+    key: Box<[u8]>,
+    /// In rising order of their sources.
+    members: Vec<Member>,
+}
+
+impl Series {
+    fn new(canonical: Box<[u8]>, member: Member) -> Result<Self> {
+        let key = sort_key(&promql_labels(&SeriesView::parse(&canonical)?));
+        Ok(Self {
+            canonical,
+            key,
+            members: vec![member],
+        })
+    }
+}
+
+/// Selected series, read a batch at a time; holds on to the snapshot's sources.
+pub struct Selection {
+    sources: Arc<Vec<Arc<dyn Source>>>,
+    deletes: Arc<Vec<Delete>>,
+    tenant: String,
+    range: TimeRange,
+    series: Vec<Series>,
+    /// Series in which a numeric read met strings or bytes.
+    texts: Mutex<BTreeSet<usize>>,
+}
+
+/// Samples of a batch as numbers: series `i` owns `offsets[i]..offsets[i + 1]`.
+#[derive(Debug, Default, PartialEq)]
+pub struct Samples {
+    pub offsets: Vec<i64>,
+    pub times_ns: Vec<i64>,
+    pub values: Vec<f64>,
+}
+
+impl Selection {
+    pub fn len(&self) -> usize {
+        self.series.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.series.is_empty()
+    }
+
+    pub fn canonical(&self, at: usize) -> Result<&[u8]> {
+        Ok(&self.batch(at, 1)?[0].canonical)
+    }
+
+    /// Two series that `PromQL` cannot tell apart, where there are any.
+    pub fn collision(&self) -> Option<(&[u8], &[u8])> {
+        let pair = self
+            .series
+            .windows(2)
+            .find(|pair| pair[0].key == pair[1].key)?;
+        Some((&pair[0].canonical, &pair[1].canonical))
+    }
+
+    /// Series in which numeric reads so far met strings or bytes, which they leave out.
+    pub fn text_series(&self) -> Vec<usize> {
+        self.texts.lock().iter().copied().collect()
+    }
+
+    /// Calls `visit` with the labels of each series of the batch.
+    pub fn each_labels(
+        &self,
+        first: usize,
+        count: usize,
+        mut visit: impl FnMut(&PromqlLabels<'_>) -> Result<()>,
+    ) -> Result<()> {
+        for series in self.batch(first, count)? {
+            visit(&promql_labels(&SeriesView::parse(&series.canonical)?))?;
+        }
+        Ok(())
+    }
+
+    /// One value a step for each series of the batch: rows one after the other.
+    pub fn window(
+        &self,
+        first: usize,
+        count: usize,
+        function: Function,
+        steps: &Steps,
+        threads: usize,
+        meter: &Meter,
+    ) -> Result<(Vec<f64>, Vec<bool>)> {
+        let cells = self
+            .batch(first, count)?
+            .len()
+            .saturating_mul(steps.count());
+        if cells > CELLS_MAX {
+            return Err(CoreError::Invalid(format!(
+                "cannot run a window over {count} series and {} steps: more than {CELLS_MAX} cells; \
+                 ask for fewer series at a time",
+                steps.count()
+            )));
+        }
+        let (mut values, mut present) = (vec![0.0; cells], vec![false; cells]);
+        let Some(range) = steps.time_range() else {
+            return Ok((values, present));
+        };
+        self.check_range(range)?;
+        let width = steps.count();
+        let rows = values
+            .chunks_mut(width)
+            .zip(present.chunks_mut(width))
+            .enumerate();
+        share_rows(rows, threads, |(at, (values, present))| {
+            let row = Row { values, present };
+            let (mut times, mut samples) = self.read_numbers(first + at, range, meter)?;
+            window::run(function, &mut times, &mut samples, steps, row, meter)
+        })?;
+        Ok((values, present))
+    }
+
+    /// The samples of a batch as numbers: integers converted, booleans 1 and 0, texts left out.
+    pub fn samples(
+        &self,
+        first: usize,
+        count: usize,
+        range: TimeRange,
+        meter: &Meter,
+    ) -> Result<Samples> {
+        self.check_range(range)?;
+        let mut out = Samples {
+            offsets: vec![0],
+            ..Samples::default()
+        };
+        for at in 0..self.batch(first, count)?.len() {
+            let (times, values) = self.read_numbers(first + at, range, meter)?;
+            out.times_ns.extend(times);
+            out.values.extend(values);
+            out.offsets.push(out.times_ns.len() as i64);
+        }
+        Ok(out)
+    }
+
+    /// Everything of one series: settled runs, ascending, texts included.
+    pub fn read(&self, at: usize, range: TimeRange, meter: &Meter) -> Result<Vec<Run>> {
+        self.check_range(range)?;
+        let series = &self.batch(at, 1)?[0];
+        let view = SeriesView::parse(&series.canonical)?;
+        let mut runs = Vec::new();
+        for member in &series.members {
+            meter.check()?;
+            let source = self.sources[member.source as usize].as_ref();
+            let old = runs.len();
+            source.read(member.ordinal, range, &mut runs)?;
+            meter.add_samples(runs[old..].iter().map(Run::len).sum())?;
+            let hidden = hidden_ranges(&self.deletes, source, &self.tenant, &view);
+            if !hidden.is_empty() {
+                runs[old..].iter_mut().for_each(|run| hide(run, &hidden));
+            }
+        }
+        Ok(merge_runs(runs, &[]))
+    }
+
+    /// Every sample of a batch, kind by kind.
+    pub fn columns(
+        &self,
+        first: usize,
+        count: usize,
+        range: TimeRange,
+        meter: &Meter,
+    ) -> Result<Vec<KindColumn>> {
+        let mut columns = Vec::new();
+        for at in 0..self.batch(first, count)?.len() {
+            let runs = self.read(first + at, range, meter)?;
+            append_columns(&mut columns, at as u32, runs)?;
+        }
+        Ok(columns)
+    }
+
+    fn read_numbers(
+        &self,
+        at: usize,
+        range: TimeRange,
+        meter: &Meter,
+    ) -> Result<(Vec<i64>, Vec<f64>)> {
+        let numbers = numeric::numbers(self.read(at, range, meter)?);
+        if numbers.texts_left_out {
+            self.texts.lock().insert(at);
+        }
+        Ok((numbers.times_ns, numbers.values))
+    }
+
+    fn batch(&self, first: usize, count: usize) -> Result<&[Series]> {
+        let end = first
+            .checked_add(count)
+            .filter(|&end| end <= self.series.len());
+        end.map(|end| &self.series[first..end]).ok_or_else(|| {
+            CoreError::Invalid(format!(
+                "cannot read series {first} and {count} on: {} are selected",
+                self.series.len()
+            ))
+        })
+    }
+
+    /// Sources outside the selected range were not asked: reading there would miss samples.
+    fn check_range(&self, range: TimeRange) -> Result<()> {
+        if range.min_ns > range.max_ns
+            || (self.range.min_ns <= range.min_ns && range.max_ns <= self.range.max_ns)
+        {
+            return Ok(());
+        }
+        Err(CoreError::Invalid(format!(
+            "cannot read from {} to {} ns: series were selected from {} to {}",
+            range.min_ns, range.max_ns, self.range.min_ns, self.range.max_ns
+        )))
+    }
+}
+
+/// Runs `work` for every row, on up to `threads` threads of the core's pool. The first error stops
+/// all of them.
+fn share_rows<T: Send>(
+    rows: impl ExactSizeIterator<Item = T> + Send,
+    threads: usize,
+    work: impl Fn(T) -> Result<()> + Sync,
+) -> Result<()> {
+    let threads = threads.min(rows.len().div_ceil(ROWS_PER_TURN));
+    if threads <= 1 {
+        for row in rows {
+            work(row)?;
+        }
+        return Ok(());
+    }
+    let rows = Mutex::new(rows);
+    let failure = Mutex::new(None);
+    rayon::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|_| {
+                loop {
+                    let turn: Vec<T> = rows.lock().by_ref().take(ROWS_PER_TURN).collect();
+                    if turn.is_empty() || failure.lock().is_some() {
+                        return;
+                    }
+                    if let Err(error) = turn.into_iter().try_for_each(&work) {
+                        failure.lock().get_or_insert(error);
+                    }
+                }
+            });
+        }
+    });
+    failure.into_inner().map_or(Ok(()), Err)
+}
 
 #[cfg(feature = "python")]
 pub(crate) mod python {
+    use super::{Selection, Snapshot};
+    use crate::error::Result;
+    use crate::meter::python::PyMeter;
+    use crate::numeric::KindColumn;
+    use crate::sample::Kind;
+    use crate::selector::Matcher;
+    use crate::source::TimeRange;
+    use crate::source::python::{DeleteRow, PySource, deletes_from_rows};
+    use crate::window::python::{Matrix, matrix};
+    use crate::window::{Function, Steps};
+    use hashbrown::HashMap;
+    use numpy::PyArray1;
     use pyo3::prelude::*;
+    use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
+    use std::sync::Arc;
 
-    pub fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-        Ok(())
+    type Triple = (String, String, String);
+
+    #[pyclass(name = "Snapshot", frozen)]
+    pub struct PySnapshot(Snapshot);
+
+    #[pyclass(name = "Selection", frozen)]
+    pub struct PySelection(Selection);
+
+    fn parse_selectors(selectors: &[Vec<Triple>]) -> Result<Vec<Vec<Matcher>>> {
+        selectors
+            .iter()
+            .map(|triples| Matcher::parse_all(triples))
+            .collect()
+    }
+
+    #[pymethods]
+    impl PySnapshot {
+        #[new]
+        fn new(
+            py: Python<'_>,
+            sources: Vec<Py<PySource>>,
+            deletes: Vec<DeleteRow>,
+        ) -> PyResult<Self> {
+            let sources = sources
+                .iter()
+                .map(|source| Arc::clone(&source.get().0))
+                .collect();
+            let deletes = py.detach(|| deletes_from_rows(deletes))?;
+            Ok(Self(Snapshot::new(sources, deletes)))
+        }
+
+        fn select(
+            &self,
+            py: Python<'_>,
+            tenant: &str,
+            matchers: Vec<Triple>,
+            min_ns: i64,
+            max_ns: i64,
+            meter: &PyMeter,
+        ) -> PyResult<PySelection> {
+            let selection: Result<Selection> = py.detach(|| {
+                let matchers = Matcher::parse_all(&matchers)?;
+                self.0
+                    .select(tenant, &matchers, TimeRange { min_ns, max_ns }, &meter.0)
+            });
+            Ok(PySelection(selection?))
+        }
+
+        fn label_names(
+            &self,
+            py: Python<'_>,
+            tenant: &str,
+            selectors: Vec<Vec<Triple>>,
+            min_ns: i64,
+            max_ns: i64,
+            meter: &PyMeter,
+        ) -> PyResult<Vec<String>> {
+            let range = TimeRange { min_ns, max_ns };
+            let names: Result<_> = py.detach(|| {
+                self.0
+                    .label_names(tenant, &parse_selectors(&selectors)?, range, &meter.0)
+            });
+            Ok(names?)
+        }
+
+        #[allow(clippy::too_many_arguments)]
+        fn label_values(
+            &self,
+            py: Python<'_>,
+            tenant: &str,
+            label: &str,
+            selectors: Vec<Vec<Triple>>,
+            min_ns: i64,
+            max_ns: i64,
+            meter: &PyMeter,
+        ) -> PyResult<Vec<String>> {
+            let range = TimeRange { min_ns, max_ns };
+            let values: Result<_> = py.detach(|| {
+                let selectors = parse_selectors(&selectors)?;
+                self.0
+                    .label_values(tenant, label, &selectors, range, &meter.0)
+            });
+            Ok(values?)
+        }
+    }
+
+    type Columns<'py> = (
+        Bound<'py, PyArray1<i64>>,
+        Bound<'py, PyArray1<i64>>,
+        Bound<'py, PyArray1<f64>>,
+    );
+
+    #[pymethods]
+    impl PySelection {
+        fn __len__(&self) -> usize {
+            self.0.len()
+        }
+
+        fn canonical<'py>(&self, py: Python<'py>, at: usize) -> PyResult<Bound<'py, PyBytes>> {
+            Ok(PyBytes::new(py, self.0.canonical(at)?))
+        }
+
+        fn collision<'py>(
+            &self,
+            py: Python<'py>,
+        ) -> Option<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+            let (one, other) = py.detach(|| self.0.collision())?;
+            Some((PyBytes::new(py, one), PyBytes::new(py, other)))
+        }
+
+        fn text_series(&self) -> Vec<usize> {
+            self.0.text_series()
+        }
+
+        /// Equal texts of one call share one Python string.
+        fn promql_labels<'py>(
+            &self,
+            py: Python<'py>,
+            first: usize,
+            count: usize,
+        ) -> PyResult<Bound<'py, PyList>> {
+            let mut texts: HashMap<String, Bound<'py, PyString>> = HashMap::new();
+            let mut shared = |text: &str| {
+                if let Some(known) = texts.get(text) {
+                    return known.clone();
+                }
+                let new = PyString::new(py, text);
+                texts.insert(text.to_owned(), new.clone());
+                new
+            };
+            let mut rows = Vec::with_capacity(count.min(self.0.len()));
+            let mut failure = None;
+            self.0.each_labels(first, count, |labels| {
+                let pairs: PyResult<Vec<_>> = labels
+                    .pairs()
+                    .map(|(name, value)| PyTuple::new(py, [shared(name), shared(value)]))
+                    .collect();
+                match pairs.and_then(|pairs| PyTuple::new(py, pairs)) {
+                    Ok(row) => rows.push(row),
+                    Err(error) => failure = Some(error),
+                }
+                Ok(())
+            })?;
+            failure.map_or_else(|| PyList::new(py, rows), Err)
+        }
+
+        #[pyo3(signature = (first, count, *, function, start_ns, step_ns, step_count, range_ns,
+            offset_ns, parameters, meter, threads = None))]
+        #[allow(clippy::too_many_arguments)]
+        fn window<'py>(
+            &self,
+            py: Python<'py>,
+            first: usize,
+            count: usize,
+            function: &str,
+            start_ns: i64,
+            step_ns: i64,
+            step_count: usize,
+            range_ns: i64,
+            offset_ns: i64,
+            parameters: Vec<f64>,
+            meter: &PyMeter,
+            threads: Option<usize>,
+        ) -> PyResult<Matrix<'py>> {
+            let function = Function::parse(function, &parameters)?;
+            let steps = Steps::new(start_ns, step_ns, step_count, range_ns, offset_ns)?;
+            let (values, present) = py.detach(|| {
+                let threads = threads.unwrap_or_else(rayon::current_num_threads);
+                self.0
+                    .window(first, count, function, &steps, threads, &meter.0)
+            })?;
+            matrix(py, values, present, count, step_count)
+        }
+
+        fn samples<'py>(
+            &self,
+            py: Python<'py>,
+            first: usize,
+            count: usize,
+            min_ns: i64,
+            max_ns: i64,
+            meter: &PyMeter,
+        ) -> PyResult<Columns<'py>> {
+            let range = TimeRange { min_ns, max_ns };
+            let samples = py.detach(|| self.0.samples(first, count, range, &meter.0))?;
+            Ok((
+                PyArray1::from_vec(py, samples.offsets),
+                PyArray1::from_vec(py, samples.times_ns),
+                PyArray1::from_vec(py, samples.values),
+            ))
+        }
+
+        /// (kind, series, times, values) of each kind that occurs; values of strings and bytes are
+        /// a pair of offsets and bytes.
+        fn columns<'py>(
+            &self,
+            py: Python<'py>,
+            first: usize,
+            count: usize,
+            min_ns: i64,
+            max_ns: i64,
+            meter: &PyMeter,
+        ) -> PyResult<Vec<Bound<'py, PyTuple>>> {
+            let range = TimeRange { min_ns, max_ns };
+            let columns = py.detach(|| self.0.columns(first, count, range, &meter.0))?;
+            columns
+                .into_iter()
+                .map(|column| column_to_python(py, column))
+                .collect()
+        }
+    }
+
+    fn column_to_python(py: Python<'_>, column: KindColumn) -> PyResult<Bound<'_, PyTuple>> {
+        let bits = column.values;
+        let values = match column.kind {
+            Kind::Float64 => {
+                let values = bits.into_iter().map(f64::from_bits).collect();
+                PyArray1::from_vec(py, values).into_any()
+            }
+            Kind::Int64 => {
+                let values = bits.into_iter().map(|bits| bits as i64).collect();
+                PyArray1::from_vec(py, values).into_any()
+            }
+            Kind::Uint64 => PyArray1::from_vec(py, bits).into_any(),
+            Kind::Bool => {
+                let values = bits.into_iter().map(|bits| bits != 0).collect();
+                PyArray1::from_vec(py, values).into_any()
+            }
+            Kind::String | Kind::Bytes | Kind::Histogram => {
+                let offsets = PyArray1::from_vec(py, column.offsets);
+                (offsets, PyBytes::new(py, &column.heap))
+                    .into_pyobject(py)?
+                    .into_any()
+            }
+        };
+        let kind = match column.kind {
+            Kind::Float64 => "float64",
+            Kind::Int64 => "int64",
+            Kind::Uint64 => "uint64",
+            Kind::Bool => "bool",
+            Kind::String => "string",
+            Kind::Bytes => "bytes",
+            Kind::Histogram => "histogram",
+        };
+        let series = PyArray1::from_vec(py, column.series);
+        let times = PyArray1::from_vec(py, column.times_ns);
+        (kind, series, times, values).into_pyobject(py)
+    }
+
+    pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add_class::<PySnapshot>()?;
+        module.add_class::<PySelection>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory_source::MemorySource;
+    use crate::sample::Kind;
+    use crate::series::canonical;
+
+    const ALL: TimeRange = TimeRange {
+        min_ns: -1000,
+        max_ns: 1000,
+    };
+
+    fn series(name: &str, field: &str, labels: &[(&str, &str)]) -> Vec<u8> {
+        canonical(name, field, &mut labels.to_vec()).unwrap()
+    }
+
+    fn floats(samples: &[(i64, f64)]) -> Run {
+        Run {
+            kind: Kind::Float64,
+            times_ns: samples.iter().map(|s| s.0).collect(),
+            values: samples.iter().map(|s| s.1.to_bits()).collect(),
+            heap: Vec::new(),
+        }
+    }
+
+    fn source(order: u64, deletes_through: u64, series: &[(&[u8], Vec<Run>)]) -> Arc<dyn Source> {
+        let mut source = MemorySource::new(order, deletes_through);
+        for (canonical, runs) in series {
+            source.add("t", canonical, runs.clone()).unwrap();
+        }
+        Arc::new(source)
+    }
+
+    fn matchers(triples: &[(&str, &str, &str)]) -> Vec<Matcher> {
+        Matcher::parse_all(triples).unwrap()
+    }
+
+    fn delete(offset: u64, label: (&str, &str, &str), min_ns: i64, max_ns: i64) -> Delete {
+        let range = TimeRange { min_ns, max_ns };
+        Delete {
+            offset,
+            tenant: "t".into(),
+            matchers: matchers(&[label]),
+            range,
+        }
+    }
+
+    fn samples(snapshot: &Snapshot, triples: &[(&str, &str, &str)]) -> Samples {
+        let meter = Meter::unlimited();
+        let selection = snapshot
+            .select("t", &matchers(triples), ALL, &meter)
+            .unwrap();
+        selection.samples(0, selection.len(), ALL, &meter).unwrap()
+    }
+
+    #[test]
+    fn series_of_two_sources_meet_and_the_greater_order_wins() {
+        let cpu = series("cpu", "", &[]);
+        let snapshot = Snapshot::new(
+            vec![
+                source(7, 0, &[(&cpu, vec![floats(&[(2, 20.0), (3, 30.0)])])]),
+                source(3, 0, &[(&cpu, vec![floats(&[(1, 1.0), (2, 2.0)])])]),
+            ],
+            vec![],
+        );
+        let got = samples(&snapshot, &[("__name__", "=", "cpu")]);
+        assert_eq!(got.offsets, [0, 3]);
+        assert_eq!(got.times_ns, [1, 2, 3]);
+        assert_eq!(got.values, [1.0, 20.0, 30.0]);
+    }
+
+    #[test]
+    fn a_delete_hides_in_older_sources_only() {
+        let cpu = series("cpu", "", &[("host", "a")]);
+        let snapshot = Snapshot::new(
+            vec![
+                source(
+                    3,
+                    0,
+                    &[(&cpu, vec![floats(&[(1, 1.0), (2, 2.0), (9, 9.0)])])],
+                ),
+                source(7, 5, &[(&cpu, vec![floats(&[(2, 20.0)])])]),
+            ],
+            vec![
+                delete(5, ("host", "=", "a"), 0, 4),
+                delete(6, ("host", "=", "b"), 0, 99),
+            ],
+        );
+        let got = samples(&snapshot, &[("__name__", "=", "cpu")]);
+        assert_eq!((got.times_ns, got.values), (vec![2, 9], vec![20.0, 9.0]));
+    }
+
+    #[test]
+    fn a_series_that_deletes_emptied_is_not_selected() {
+        let (a, b) = (series("a", "", &[]), series("b", "", &[]));
+        let runs = vec![floats(&[(1, 1.0)])];
+        let snapshot = Snapshot::new(
+            vec![source(3, 0, &[(&a, runs.clone()), (&b, runs)])],
+            vec![delete(5, ("__name__", "=", "a"), 0, 100)],
+        );
+        let selection = snapshot.select("t", &[], ALL, &Meter::unlimited()).unwrap();
+        assert_eq!(selection.len(), 1);
+        assert_eq!(selection.canonical(0).unwrap(), b);
+        assert!(selection.canonical(1).is_err());
+    }
+
+    #[test]
+    fn series_are_sorted_as_prometheus_sorts_labels() {
+        let all = [
+            series("b", "", &[("a", "1")]),
+            series("a", "", &[("z", "1")]),
+            series("a", "", &[]),
+            series("a", "", &[("Z", "1")]),
+            series("a", "f", &[]),
+        ];
+        let runs = vec![floats(&[(1, 1.0)])];
+        let stored: Vec<_> = all.iter().map(|s| (s.as_slice(), runs.clone())).collect();
+        let snapshot = Snapshot::new(vec![source(1, 0, &stored)], vec![]);
+        let selection = snapshot.select("t", &[], ALL, &Meter::unlimited()).unwrap();
+        let mut seen = Vec::new();
+        selection
+            .each_labels(0, 5, |labels| {
+                seen.push(
+                    labels
+                        .pairs()
+                        .map(|(k, v)| format!("{k}={v}"))
+                        .collect::<Vec<_>>(),
+                );
+                Ok(())
+            })
+            .unwrap();
+        let expected: Vec<Vec<&str>> = vec![
+            vec!["Z=1", "__name__=a"],
+            vec!["__name__=a"],
+            vec!["__name__=a", "z=1"],
+            vec!["__name__=a_f"],
+            vec!["__name__=b", "a=1"],
+        ];
+        assert_eq!(seen, expected);
+        assert_eq!(selection.collision(), None);
+    }
+
+    #[test]
+    fn series_of_one_promql_name_collide() {
+        let (one, other) = (series("a", "b", &[]), series("a_b", "", &[]));
+        let runs = vec![floats(&[(1, 1.0)])];
+        let snapshot = Snapshot::new(
+            vec![source(1, 0, &[(&one, runs.clone()), (&other, runs)])],
+            vec![],
+        );
+        let selection = snapshot.select("t", &[], ALL, &Meter::unlimited()).unwrap();
+        assert_eq!(
+            selection.collision(),
+            Some((one.as_slice(), other.as_slice()))
+        );
+        let narrow = matchers(&[("__field__", "=", "b")]);
+        let selection = snapshot
+            .select("t", &narrow, ALL, &Meter::unlimited())
+            .unwrap();
+        assert_eq!(selection.collision(), None);
+    }
+
+    #[test]
+    fn windows_are_the_same_on_one_thread_and_two() {
+        let all: Vec<Vec<u8>> = (0..100)
+            .map(|at| series("m", "", &[("i", &format!("{at:03}"))]))
+            .collect();
+        let stored: Vec<_> = all
+            .iter()
+            .enumerate()
+            .map(|(at, s)| {
+                (
+                    s.as_slice(),
+                    vec![floats(&[(10, at as f64), (20, 2.0 * at as f64)])],
+                )
+            })
+            .collect();
+        let snapshot = Snapshot::new(vec![source(1, 0, &stored)], vec![]);
+        let meter = Meter::unlimited();
+        let selection = snapshot.select("t", &[], ALL, &meter).unwrap();
+        let steps = Steps::new(10, 10, 3, 15, 0).unwrap();
+        let sum = Function::parse("sum_over_time", &[]).unwrap();
+        let alone = selection.window(1, 99, sum, &steps, 1, &meter).unwrap();
+        assert_eq!(
+            alone,
+            selection.window(1, 99, sum, &steps, 2, &meter).unwrap()
+        );
+        assert_eq!(alone.0[..6], [1.0, 3.0, 2.0, 2.0, 6.0, 4.0]);
+        assert!(alone.1.iter().all(|&present| present));
+        assert_eq!(meter.samples_read(), 2 * 2 * 99);
+    }
+
+    #[test]
+    fn limits_and_ranges_are_kept() {
+        let cpu = series("cpu", "", &[]);
+        let snapshot = Snapshot::new(
+            vec![source(1, 0, &[(&cpu, vec![floats(&[(1, 1.0), (2, 2.0)])])])],
+            vec![],
+        );
+        let narrow = Meter::new(1, 1, None);
+        let selection = snapshot.select("t", &[], ALL, &narrow).unwrap();
+        let sum = Function::parse("sum_over_time", &[]).unwrap();
+        let steps = Steps::new(10, 10, 1, 15, 0).unwrap();
+        let past = TimeRange {
+            min_ns: -5000,
+            max_ns: 9,
+        };
+        for threads in [1, 2] {
+            let got = selection.window(0, 1, sum, &steps, threads, &narrow);
+            assert!(matches!(
+                got,
+                Err(CoreError::Limit {
+                    limit: "query_samples",
+                    ..
+                })
+            ));
+        }
+        assert!(selection.samples(0, 1, past, &Meter::unlimited()).is_err());
+        assert!(selection.samples(0, 2, ALL, &Meter::unlimited()).is_err());
+        assert!(selection.samples(0, 1, ALL, &narrow).is_err());
+        let none = Meter::new(1, 0, None);
+        assert!(snapshot.select("t", &[], ALL, &none).is_err());
+        assert!(
+            snapshot
+                .select("other", &[], ALL, &none)
+                .unwrap()
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn label_calls_go_by_selector_and_time() {
+        let (a, b) = (
+            series("a", "f", &[("x", "1")]),
+            series("b", "", &[("y", "2")]),
+        );
+        let snapshot = Snapshot::new(
+            vec![source(
+                1,
+                0,
+                &[
+                    (&a, vec![floats(&[(1, 1.0)])]),
+                    (&b, vec![floats(&[(50, 1.0)])]),
+                ],
+            )],
+            vec![],
+        );
+        let meter = Meter::unlimited();
+        let early = TimeRange {
+            min_ns: 0,
+            max_ns: 10,
+        };
+        let only_b = [matchers(&[("y", "=", "2")])];
+        assert_eq!(
+            snapshot.label_names("t", &[], ALL, &meter).unwrap(),
+            ["__name__", "x", "y"]
+        );
+        assert_eq!(
+            snapshot.label_names("t", &[], early, &meter).unwrap(),
+            ["__name__", "x"]
+        );
+        assert_eq!(
+            snapshot.label_names("t", &only_b, ALL, &meter).unwrap(),
+            ["__name__", "y"]
+        );
+        for (label, selectors, expected) in [
+            ("__name__", &[][..], vec!["a_f", "b"]),
+            ("__measurement__", &[], vec!["a", "b"]),
+            ("__field__", &[], vec!["f"]),
+            ("y", &[], vec!["2"]),
+            ("__name__", &only_b[..], vec!["b"]),
+            ("x", &only_b, vec![]),
+        ] {
+            let got = snapshot
+                .label_values("t", label, selectors, ALL, &meter)
+                .unwrap();
+            assert_eq!(got, expected, "{label}");
+        }
+    }
+
+    #[test]
+    fn texts_are_told_of() {
+        let mut text = Run::new(Kind::String);
+        text.push_payload(1, b"on");
+        let (a, b) = (series("a", "", &[]), series("b", "", &[]));
+        let snapshot = Snapshot::new(
+            vec![source(
+                1,
+                0,
+                &[(&a, vec![floats(&[(1, 1.0)])]), (&b, vec![text])],
+            )],
+            vec![],
+        );
+        let meter = Meter::unlimited();
+        let selection = snapshot.select("t", &[], ALL, &meter).unwrap();
+        assert_eq!(
+            selection.samples(0, 2, ALL, &meter).unwrap().offsets,
+            [0, 1, 1]
+        );
+        assert_eq!(selection.text_series(), [1]);
+        let columns = selection.columns(0, 2, ALL, &meter).unwrap();
+        assert_eq!(
+            columns.iter().map(|c| c.kind).collect::<Vec<_>>(),
+            [Kind::Float64, Kind::String]
+        );
+        assert_eq!(columns[1].heap, b"on");
     }
 }
