@@ -129,7 +129,7 @@ pub fn aggregate(
             |sum, v| *sum = sum.plus(v),
             |sum| sum.sum + sum.correction,
         ),
-        Operation::Avg => fold(input, meter, Mean::from, Mean::add, |mean| mean.value()),
+        Operation::Avg => fold(input, meter, Mean::from, Mean::add, Mean::value),
         Operation::Min => fold(
             input,
             meter,
@@ -301,7 +301,9 @@ pub fn pick(pick: Pick, input: Grouped<'_>, k: Parameter<'_>, meter: &Meter) -> 
                     hold(pick, &mut held, count_max, (input.values[cell], cell));
                 }
             }
-            held.iter().for_each(|&(_, cell)| stays[cell] = true);
+            for &(_, cell) in &held {
+                stays[cell] = true;
+            }
         }
     }
     Ok(stays)
@@ -354,6 +356,7 @@ fn sink(pick: Pick, held: &mut [(f64, usize)]) {
 }
 
 #[cfg(feature = "python")]
+#[allow(clippy::needless_pass_by_value, clippy::too_many_arguments)]
 pub(crate) mod python {
     use super::{Grouped, Operation, Parameter, Pick};
     use crate::error::{CoreError, Result};
@@ -369,7 +372,6 @@ pub(crate) mod python {
 
     #[pyfunction]
     #[pyo3(signature = (operation, values, present, group_index, group_count, parameter, *, meter = None))]
-    #[allow(clippy::too_many_arguments)]
     fn aggregate<'py>(
         py: Python<'py>,
         operation: &str,
@@ -408,7 +410,6 @@ pub(crate) mod python {
 
     #[pyfunction]
     #[pyo3(signature = (operation, values, present, group_index, group_count, k, *, meter = None))]
-    #[allow(clippy::too_many_arguments)]
     fn pick<'py>(
         py: Python<'py>,
         operation: &str,

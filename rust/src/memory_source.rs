@@ -246,6 +246,7 @@ impl Source for MemorySource {
 }
 
 #[cfg(feature = "python")]
+#[allow(clippy::needless_pass_by_value, clippy::too_many_arguments)]
 pub(crate) mod python {
     use super::MemorySource;
     use crate::error::{CoreError, Result};
@@ -258,7 +259,6 @@ pub(crate) mod python {
 
     #[pyfunction]
     #[pyo3(signature = (tenant, series, offsets, times_ns, values, *, order = 0, deletes_through = 0))]
-    #[allow(clippy::too_many_arguments)]
     fn memory_source(
         py: Python<'_>,
         tenant: &str,

@@ -22,11 +22,12 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// The deadline counts from now.
+    /// The deadline counts from now. 0 samples or series is no bound, as in a tenant's limits.
     pub fn new(samples_max: u64, series_max: u64, seconds_max: Option<f64>) -> Self {
+        let bound = |limit: u64| if limit == 0 { u64::MAX } else { limit };
         Self {
-            samples_max,
-            series_max,
+            samples_max: bound(samples_max),
+            series_max: bound(series_max),
             seconds_max,
             started: Instant::now(),
             samples_read: AtomicU64::new(0),
@@ -36,7 +37,7 @@ impl Meter {
     }
 
     pub fn unlimited() -> Self {
-        Self::new(u64::MAX, u64::MAX, None)
+        Self::new(0, 0, None)
     }
 
     /// Stops the query at its next poll; may come from any thread.

@@ -362,6 +362,7 @@ fn failing<I: LabelIndex + ?Sized>(index: &I, matcher: &Matcher) -> Result<Roari
 }
 
 #[cfg(feature = "python")]
+#[allow(clippy::needless_pass_by_value, clippy::too_many_arguments)]
 pub(crate) mod python {
     use super::Matcher;
     use pyo3::prelude::*;

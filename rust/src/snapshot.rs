@@ -487,6 +487,7 @@ fn share_rows<T: Send>(
 }
 
 #[cfg(feature = "python")]
+#[allow(clippy::needless_pass_by_value, clippy::too_many_arguments)]
 pub(crate) mod python {
     use super::{Selection, Snapshot};
     use crate::error::Result;
@@ -569,7 +570,6 @@ pub(crate) mod python {
             Ok(names?)
         }
 
-        #[allow(clippy::too_many_arguments)]
         fn label_values(
             &self,
             py: Python<'_>,
@@ -652,7 +652,6 @@ pub(crate) mod python {
 
         #[pyo3(signature = (first, count, *, function, start_ns, step_ns, step_count, range_ns,
             offset_ns, parameters, meter, threads = None))]
-        #[allow(clippy::too_many_arguments)]
         fn window<'py>(
             &self,
             py: Python<'py>,
@@ -979,7 +978,8 @@ mod tests {
         assert!(selection.samples(0, 1, past, &Meter::unlimited()).is_err());
         assert!(selection.samples(0, 2, ALL, &Meter::unlimited()).is_err());
         assert!(selection.samples(0, 1, ALL, &narrow).is_err());
-        let none = Meter::new(1, 0, None);
+        let none = Meter::new(1, 1, None);
+        none.add_series(1).unwrap();
         assert!(snapshot.select("t", &[], ALL, &none).is_err());
         assert!(
             snapshot

@@ -566,6 +566,7 @@ fn check_grid(grid: &Grid<'_>) -> Result<usize> {
 }
 
 #[cfg(feature = "python")]
+#[allow(clippy::needless_pass_by_value, clippy::too_many_arguments)]
 pub(crate) mod python {
     use super::{Function, Grid, Steps};
     use crate::error::{CoreError, Result};
@@ -596,7 +597,6 @@ pub(crate) mod python {
     #[pyfunction]
     #[pyo3(signature = (function, values, present, *, in_start_ns, in_step_ns, start_ns, step_ns,
         step_count, range_ns, offset_ns, parameters, meter = None))]
-    #[allow(clippy::too_many_arguments)]
     fn window_over_steps<'py>(
         py: Python<'py>,
         function: &str,
