@@ -1,0 +1,231 @@
+"""Accepts writes: limits, names, the log, the head, and then the acknowledgement.
+
+Every wire's write side calls it, and so does an embedded database. Calls may come from any
+thread; they return as soon as the record is queued, with a future for the rest.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Protocol, TypeVar
+
+from orrery.clock import Clock
+from orrery.errors import Exhausted, OrreryError, Unavailable
+from orrery.ingest.apply import Follower, Step
+from orrery.ingest.contract import Limits, NoTally, Tally, Written
+from orrery.log.contract import Log
+from orrery.model.selector import Selector
+from orrery.store.engine import Store
+from orrery.store.kernels import DeleteRecord, MetadataRecord, MetadataRow, Resolved
+
+BYTES_IN_FLIGHT_MAX = 96 * 1024 * 1024
+DURABLE, MEMORY = "fsynced", "memory"
+
+Labels = Sequence[tuple[str, str]]
+Answer = TypeVar("Answer")
+
+
+class Batch(Protocol):
+    """The kernels' batch, as far as ingest looks into it."""
+
+    @property
+    def sample_count(self) -> int: ...
+
+
+class Accept:
+    """The one way in. Resolving and queueing happen under one lock per partition: a series'
+    definition must stand in the log before the first record that relies on it."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        log: Log,
+        limits: Limits,
+        clock: Clock,
+        tally: Tally | None = None,
+        durable_class: str = DURABLE,
+        bytes_in_flight_max: int = BYTES_IN_FLIGHT_MAX,
+    ) -> None:
+        self._store = store
+        self._log = log
+        self._limits = limits
+        self._clock = clock
+        self._tally = tally or NoTally()
+        self._durable_class = durable_class
+        self._bytes_max = bytes_in_flight_max
+        self._lock = threading.Lock()
+        self._follower = Follower(fail_store=store.fail, bytes_max=bytes_in_flight_max)
+        self._closed = False
+
+    def write(
+        self,
+        tenant: str,
+        batch: Batch,
+        *,
+        defaults: Labels = (),
+        forced: Labels = (),
+        durable: bool = True,
+    ) -> "Future[Written]":
+        """Completes once the samples are logged and readable.
+
+        ``defaults`` are labels added where a series lacks them, ``forced`` replace what it has.
+        ``durable=False`` is a tenant's knowing choice of the acknowledgement class ``memory``.
+        ``Exhausted`` and ``Unavailable`` are raised here, with nothing written; ``Unavailable``
+        in the future leaves open whether it was.
+        """
+        count = batch.sample_count
+        self._gate(tenant, count, lambda: self._limits.admit(tenant, count), reason="limit")
+        self._gate(tenant, count, self._store.check_writable, reason="pressure")
+        answer: Future[Written] = Future()
+        answer.set_running_or_notify_cancel()
+        with self._lock:
+            self._gate(tenant, count, self._check_open, reason="pressure")
+            resolved = self._store.table.resolve(
+                tenant,
+                batch,
+                defaults=list(defaults),
+                forced=list(forced),
+                bounds=self._limits.bounds(tenant, self._clock.now_ns()),
+            )
+            if resolved.sample_count > 0:
+                self._gate(
+                    tenant,
+                    count,
+                    lambda: self._enter_samples(tenant, resolved, answer, durable=durable),
+                    reason="pressure",
+                )
+        self._count_rejected(tenant, resolved)
+        if resolved.sample_count == 0:
+            answer.set_result(self._written(resolved, None, durable=durable))
+        return answer
+
+    def write_metadata(self, tenant: str, rows: Sequence[MetadataRow]) -> "Future[int | None]":
+        """Rows of (name, kind, help, unit); what is known already is not logged again.
+
+        The offset, or None where nothing was new.
+        """
+        news = self._store.metadata.news(tenant, rows)
+        answer: Future[int | None] = Future()
+        answer.set_running_or_notify_cancel()
+        if not news:
+            answer.set_result(None)
+            return answer
+        self._store.check_writable()
+        metadata = MetadataRecord(tenant, news)
+        record = self._store.kernels.encode_metadata(metadata, self._store.epoch)
+
+        def apply(offset: int) -> int:
+            self._store.apply_metadata(metadata, offset)
+            return offset
+
+        with self._lock:
+            self._check_open()
+            self._enter(record, apply, answer, durable=True)
+        return answer
+
+    def delete(self, tenant: str, selector: Selector, *, min_ns: int, max_ns: int) -> "Future[int]":
+        """Hides what was accepted before this call; ends are inclusive. The record's offset."""
+        self._store.check_deletable()
+        matchers = tuple((m.label, str(m.operator), m.value) for m in selector.matchers)
+        delete = DeleteRecord(tenant, matchers, min_ns, max_ns)
+        # Once it is in the log every replay meets it: what cannot be parsed must not get there.
+        self._store.kernels.snapshot([], [(0, tenant, matchers, min_ns, max_ns)])
+        record = self._store.kernels.encode_delete(delete, self._store.epoch)
+        answer: Future[int] = Future()
+        answer.set_running_or_notify_cancel()
+
+        def apply(offset: int) -> int:
+            self._store.apply_delete(delete, offset)
+            return offset
+
+        with self._lock:
+            self._check_open()
+            self._enter(record, apply, answer, durable=True)
+        return answer
+
+    @property
+    def bytes_in_flight(self) -> int:
+        return self._follower.byte_count
+
+    def close(self) -> None:
+        """Refuses further calls and waits until what was accepted is answered."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self._follower.close()
+
+    def _enter_samples(
+        self, tenant: str, resolved: Resolved, answer: "Future[Written]", *, durable: bool
+    ) -> None:
+        def apply(offset: int) -> Written:
+            self._store.apply(resolved, offset)
+            self._tally.accepted(
+                tenant,
+                sample_count=resolved.sample_count,
+                new_series_count=resolved.new_series_count,
+            )
+            return self._written(resolved, offset, durable=durable)
+
+        def failed(_error: BaseException) -> None:
+            self._store.table.forget_definitions()
+            self._tally.refused(tenant, sample_count=resolved.sample_count, reason="failed")
+
+        record = resolved.record(self._store.epoch)
+        try:
+            self._enter(record, apply, answer, failed=failed, durable=durable)
+        except OrreryError:
+            self._store.table.forget_definitions()
+            raise
+
+    def _enter(
+        self,
+        record: bytes,
+        apply: Callable[[int], Answer],
+        answer: "Future[Answer]",
+        *,
+        failed: Callable[[BaseException], None] = lambda _error: None,
+        durable: bool,
+    ) -> None:
+        self._follower.reserve(len(record))
+        try:
+            logged = self._log.append(self._store.partition, record, durable=durable)
+        except BaseException:
+            self._follower.release(len(record))
+            raise
+        self._follower.enter(Step(logged, apply, failed, answer, len(record)))
+
+    def _gate(self, tenant: str, count: int, check: Callable[[], None], *, reason: str) -> None:
+        try:
+            check()
+        except (Exhausted, Unavailable):
+            self._tally.refused(tenant, sample_count=count, reason=reason)
+            raise
+
+    def _check_open(self) -> None:
+        """Under the lock: what has room now still has it when its record is made."""
+        if self._closed:
+            raise Unavailable("cannot write: the server is stopping")
+        if not self._follower.has_room():
+            raise Exhausted(
+                f"cannot write: {self._follower.byte_count} of {self._bytes_max} bytes are on "
+                "their way into the log"
+            )
+
+    def _count_rejected(self, tenant: str, resolved: Resolved) -> None:
+        if resolved.samples_rejected_count:
+            self._tally.refused(
+                tenant, sample_count=resolved.samples_rejected_count, reason="rejected"
+            )
+
+    def _written(self, resolved: Resolved, offset: int | None, *, durable: bool) -> Written:
+        return Written(
+            sample_count=resolved.sample_count,
+            samples_rejected_count=resolved.samples_rejected_count,
+            series_rejected_count=resolved.series_rejected_count,
+            new_series_count=resolved.new_series_count,
+            rejected=tuple(resolved.rejected),
+            acknowledgement=self._durable_class if durable else MEMORY,
+            offset=offset,
+        )
