@@ -3,6 +3,7 @@
 import math
 import statistics
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def extrapolated(function: str, seen: Samples, start: int, end: int) -> float | 
     values = [value for _, value in seen]
     result = values[-1] - values[0]
     if counter:
-        result += sum(a for a, b in zip(values, values[1:], strict=False) if b < a)
+        result += sum(a for a, b in pairwise(values) if b < a)
     first, last = seen[0][0] / SECOND_NS, seen[-1][0] / SECOND_NS
     to_start, to_end = first - start / SECOND_NS, end / SECOND_NS - last
     sampled = last - first
@@ -136,18 +137,24 @@ def extreme(seen: Samples, *, largest: bool) -> tuple[int, float]:
 
 
 def mean(values: Sequence[float]) -> float:
-    with np.errstate(all="ignore"):
-        total = total_of(values)
+    total = total_of(values)
     if math.isinf(total) and not any(math.isinf(value) for value in values):
         return math.fsum(value / len(values) for value in values)
     return total / len(values)
 
 
 def total_of(values: Sequence[float]) -> float:
-    try:
-        return math.fsum(values)
-    except (OverflowError, ValueError):
-        return float(np.sum(values))
+    """Kahan's sum as Neumaier improved it."""
+    total = compensation = 0.0
+    for value in values:
+        before, total = total, total + value
+        if math.isinf(total):
+            compensation = 0.0
+        elif abs(before) >= abs(value):
+            compensation += (before - total) + value
+        else:
+            compensation += (value - total) + before
+    return total if math.isinf(total) else total + compensation
 
 
 def variance(values: Sequence[float]) -> float:
@@ -158,6 +165,8 @@ def variance(values: Sequence[float]) -> float:
 
 def median_deviation(seen: Samples) -> float:
     values = [value for _, value in seen]
+    if any(math.isnan(value) for value in values):
+        return math.nan
     middle = quantile(values, 0.5)
     return quantile([abs(value - middle) for value in values], 0.5)
 
@@ -169,12 +178,8 @@ def differs(before: float, after: float) -> bool:
 FUNCTIONS = {
     "irate": lambda seen: instant_change(seen, is_rate=True),
     "idelta": lambda seen: instant_change(seen, is_rate=False),
-    "resets": lambda seen: float(
-        sum(b < a for (_, a), (_, b) in zip(seen, seen[1:], strict=False))
-    ),
-    "changes": lambda seen: float(
-        sum(differs(a, b) for (_, a), (_, b) in zip(seen, seen[1:], strict=False))
-    ),
+    "resets": lambda seen: float(sum(b < a for (_, a), (_, b) in pairwise(seen))),
+    "changes": lambda seen: float(sum(differs(a, b) for (_, a), (_, b) in pairwise(seen))),
     "avg_over_time": lambda seen: mean([value for _, value in seen]),
     "min_over_time": lambda seen: extreme(seen, largest=False)[1],
     "max_over_time": lambda seen: extreme(seen, largest=True)[1],

@@ -104,6 +104,31 @@ def any_of_group(present: Bools, groups: Indexes, group_count: int) -> Bools:
     return found
 
 
+def _filled(sides: Sides, matching: Matching) -> Sides:
+    """Both sides with rows of fill values for the groups and steps only the other side has."""
+    fill_many, fill_one = matching.fill_left, matching.fill_right
+    if sides.swapped:
+        fill_many, fill_one = fill_one, fill_many
+    count = len(sides.keys)
+    with_many = any_of_group(sides.many.present, sides.many_groups, count)
+    with_one = any_of_group(sides.one.present, sides.one_groups, count)
+    many, one = sides.many, sides.one
+    many_groups, one_groups = sides.many_groups, sides.one_groups
+    if fill_many is not None:
+        many = _with_fill_rows(many, sides.keys, fill_many, with_one & ~with_many)
+        many_groups = np.concatenate([many_groups, np.arange(count)])
+    if fill_one is not None:
+        one = _with_fill_rows(one, sides.keys, fill_one, with_many & ~with_one)
+        one_groups = np.concatenate([one_groups, np.arange(count)])
+    return Sides(many, one, many_groups, one_groups, sides.keys, sides.swapped)
+
+
+def _with_fill_rows(vector: Vector, keys: list[Labels], fill: float, missing: Bools) -> Vector:
+    values = np.concatenate([vector.values, np.full(missing.shape, fill)])
+    present = np.concatenate([vector.present, missing])
+    return Vector([*vector.labels, *keys], values, present)
+
+
 # --- set operators
 
 
@@ -127,7 +152,7 @@ def set_operation(operator: str, left: Vector, right: Vector, matching: Matching
 def vectors(
     operator: str, left: Vector, right: Vector, *, matching: Matching, return_bool: bool
 ) -> Vector:
-    sides = _sides(left, right, matching)
+    sides = _filled(_sides(left, right, matching), matching)
     _refuse_ambiguous_one_side(sides)
     if matching.card is Card.ONE_TO_ONE:
         _refuse_ambiguous_many_side(sides)
@@ -210,9 +235,8 @@ def _refuse_ambiguous_one_side(sides: Sides) -> None:
     if found is None:
         return
     step, group = found
-    rows = np.nonzero((sides.one_groups == group) & sides.one.present[:, step])[0][:2]
-    # Named as Prometheus does: the later of the two first.
-    shown = ", ".join(format_labels(sides.one.labels[row]) for row in reversed(rows.tolist()))
+    rows = np.nonzero((sides.one_groups == group) & sides.one.present[:, step])[0][:2].tolist()
+    shown = ", ".join(format_labels(labels) for labels in sorted(sides.one.labels[r] for r in rows))
     side = "left" if sides.swapped else "right"
     fail(
         f"found duplicate series for the match group {format_labels(sides.keys[group])} on the "

@@ -45,27 +45,33 @@ class Histogram:
 @whole("histogram_quantile", SCALAR, VECTOR)
 def histogram_quantile(arguments: Arguments) -> Vector:
     levels = arguments.scalar(0)
-    if arguments.vector(1).labels:
-        note_bad_quantiles(arguments.notes, levels, arguments.node.arguments[0].start)
+    note_bad_quantiles(arguments.notes, levels, arguments.node.arguments[0].start)
     return over_histograms(arguments, 1, lambda one: quantile(arguments, one, levels[one.steps], 1))
 
 
 @whole("histogram_quantiles", VECTOR, STRING, SCALAR, repeats=True)
 def histogram_quantiles(arguments: Arguments) -> Vector:
+    """Several quantiles at once, told apart by a label that holds the level."""
     label = arguments.string(1)
     parts = []
     for index in range(2, len(arguments.values)):
         levels = arguments.scalar(index)
-        if arguments.vector(0).labels:
-            start = arguments.node.arguments[index].start
-            note_bad_quantiles(arguments.notes, levels, start)
+        note_bad_quantiles(arguments.notes, levels, arguments.node.arguments[index].start)
         found = over_histograms(
             arguments, 0, lambda one, at=levels: quantile(arguments, one, at[one.steps], 0)
         )
-        level = format_number(float(levels[0]))
-        labels = [set_labels(one, {label: level}) for one in found.labels]
-        parts.append(Vector(labels, found.values, found.present))
+        for level in np.unique(levels):
+            same = (levels == level) | (np.isnan(levels) & np.isnan(level))
+            changes = {label: format_level(float(level))}
+            labels = [set_labels(one, changes) for one in found.labels]
+            parts.append(Vector(labels, found.values, found.present & same))
     return merge_duplicates(concatenate(parts, arguments.steps))
+
+
+def format_level(level: float) -> str:
+    """As OpenMetrics writes floats: never without a point, an exponent or letters."""
+    text = format_number(level)
+    return text if any(sign in text for sign in ".eNI") else f"{text}.0"
 
 
 @whole("histogram_fraction", SCALAR, SCALAR, VECTOR)
@@ -220,7 +226,7 @@ def fraction(one: Histogram, lower: Floats, upper: Floats) -> Floats:
     """The share of observations in [lower, upper]."""
     counts, _ = monotonic(one.counts)
     total = counts[-1]
-    if not _is_whole(one):
+    if one.bounds[-1] != math.inf:
         return np.full(len(lower), np.nan)
     share = (rank_of(one.bounds, counts, upper) - rank_of(one.bounds, counts, lower)) / total
     share = np.where(lower >= upper, 0.0, share)
@@ -242,7 +248,8 @@ def rank_of(bounds: Floats, counts: Floats, values: Floats) -> Floats:
     share = (values - start) / (end - start)
     within = count_below + (counts[bucket, column] - count_below) * share
     within = np.where(values <= start, count_below, within)
-    # An open bucket tells nothing about where in it observations lie.
+    # An open bucket tells nothing about where in it observations lie: it gives none to a range
+    # that ends inside it.
     within = np.where((end == np.inf) & (values < np.inf), count_below, within)
-    within = np.where((start == -np.inf) & (values < end), 0.0, within)
-    return np.where(values >= end, counts[bucket, column], within)
+    is_open_below = (start == -np.inf) & (values > -np.inf)
+    return np.where((values >= end) | is_open_below, counts[bucket, column], within)

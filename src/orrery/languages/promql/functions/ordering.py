@@ -6,19 +6,18 @@ import numpy as np
 
 from orrery.languages.promql.functions.registry import STRING, VECTOR, Arguments, whole
 from orrery.languages.promql.values import Vector
-from orrery.model.effects import Labels
 
 _RUN = re.compile(r"\d+|\D")
 
 
 @whole("sort", VECTOR)
 def sort(arguments: Arguments) -> Vector:
-    return by_value(arguments.vector(0), descending=False)
+    return by_value(arguments, descending=False)
 
 
 @whole("sort_desc", VECTOR)
 def sort_desc(arguments: Arguments) -> Vector:
-    return by_value(arguments.vector(0), descending=True)
+    return by_value(arguments, descending=True)
 
 
 @whole("sort_by_label", VECTOR, STRING, repeats=True)
@@ -31,9 +30,18 @@ def sort_by_label_desc(arguments: Arguments) -> Vector:
     return by_labels(arguments, descending=True)
 
 
-def by_value(vector: Vector, *, descending: bool) -> Vector:
-    """Rows by their value, NaN last whichever way; only where there is one step."""
-    if vector.values.shape[1] != 1:
+def is_ordered(arguments: Arguments) -> bool:
+    """Whether there is one step to order by; a range query is told that there is not."""
+    if arguments.query.steps.step_ns:
+        message = "sort is ineffective for range queries since results are always ordered by labels"
+        arguments.notes.warn(message, arguments.node.start)
+    return arguments.steps.count == 1
+
+
+def by_value(arguments: Arguments, *, descending: bool) -> Vector:
+    """Rows by their value, NaN last whichever way."""
+    vector = arguments.vector(0)
+    if not is_ordered(arguments):
         return vector
     values = vector.values[:, 0]
     ranked = -values if descending else values
@@ -42,13 +50,13 @@ def by_value(vector: Vector, *, descending: bool) -> Vector:
 
 def by_labels(arguments: Arguments, *, descending: bool) -> Vector:
     vector = arguments.vector(0)
-    if vector.values.shape[1] != 1:
+    if not is_ordered(arguments):
         return vector
     names = [arguments.string(index) for index in range(1, len(arguments.values))]
 
     def key(row: int) -> tuple[object, ...]:
         labels = dict(vector.labels[row])
-        return (*(natural(labels.get(name, "")) for name in names), _pairs(vector.labels[row]))
+        return (*(natural(labels.get(name, "")) for name in names), vector.labels[row])
 
     order = sorted(range(len(vector.labels)), key=key, reverse=descending)
     return vector.rows(np.array(order, dtype=np.int64))
@@ -59,7 +67,3 @@ def natural(text: str) -> tuple[tuple[int, int, str], ...]:
     return tuple(
         (0, int(run), run) if run.isdecimal() else (1, 0, run) for run in _RUN.findall(text)
     )
-
-
-def _pairs(labels: Labels) -> Labels:
-    return labels
