@@ -105,10 +105,11 @@ def any_of_group(present: Bools, groups: Indexes, group_count: int) -> Bools:
 
 
 def _filled(sides: Sides, matching: Matching) -> Sides:
-    """Both sides with rows of fill values for the groups and steps only the other side has."""
+    """Both sides with rows of fill values for the groups and steps only the other side has.
+
+    As in Prometheus ``fill_left`` is for the many side, also where group_right puts it right.
+    """
     fill_many, fill_one = matching.fill_left, matching.fill_right
-    if sides.swapped:
-        fill_many, fill_one = fill_one, fill_many
     count = len(sides.keys)
     with_many = any_of_group(sides.many.present, sides.many_groups, count)
     with_one = any_of_group(sides.one.present, sides.one_groups, count)

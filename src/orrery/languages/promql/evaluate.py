@@ -6,19 +6,15 @@ answer in batches, which aggregations consume one by one.
 """
 
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, replace
 
 import numpy as np
 
-from orrery.errors import Excess, Exhausted
-from orrery.kernels.window import window_over_steps
 from orrery.languages.promql import binary
 from orrery.languages.promql.aggregate import (
     CHOOSING,
     RUNNING,
     Choosing,
     Running,
-    chosen_by_ratio,
     count_values,
     counts_of,
     quantile,
@@ -38,9 +34,7 @@ from orrery.languages.promql.invariance import invariant_nodes
 from orrery.languages.promql.nodes import (
     SET_OPERATORS,
     Aggregation,
-    At,
     Binary,
-    Bound,
     Call,
     Expr,
     Kind,
@@ -54,6 +48,9 @@ from orrery.languages.promql.nodes import (
     walk,
     without_parentheses,
 )
+from orrery.languages.promql.reading import Consume, Reader, Steady
+from orrery.languages.promql.result import Result as Result
+from orrery.languages.promql.result import by_labels
 from orrery.languages.promql.tokens import go_quote
 from orrery.languages.promql.types import kind_of
 from orrery.languages.promql.values import (
@@ -68,39 +65,16 @@ from orrery.languages.promql.values import (
     fail,
     without_names,
 )
-from orrery.model.effects import Effect, Fetch, Labels, More, SampleFrames, StepFrames, Window
-from orrery.model.selector import PROMQL_NAME, Matcher, Operator, Selector
+from orrery.languages.promql.windowing import Collected, Windows, check_cells
+from orrery.model.effects import Effect, SampleFrames
+from orrery.model.selector import PROMQL_NAME, Matcher, Operator
 
 LOOKBACK_NS = 300 * 1_000_000_000
 SUBQUERY_STEP_NS = 60 * 1_000_000_000
 CELLS_MAX = 50_000_000
-TIME_NS_MAX = (1 << 63) - 1
-STALE_BITS = 0x7FF0000000000002
 COUNTER_ENDINGS = ("_total", "_sum", "_count", "_bucket")
 
-Consume = Callable[[Vector], None]
-Steady = Generator[Effect, object, None]
 Evaluated = Generator[Effect, object, Value]
-Collected = Generator[Effect, object, Vector]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Result:
-    """The answer of a query. ``values`` and ``present`` are (series, steps) over ``times_ns``.
-
-    A scalar is one unlabelled row; a string is ``text``. A range vector asked for at one instant
-    is a matrix whose raw samples are ``samples``, each series with times of its own.
-    """
-
-    kind: str
-    labels: tuple[Labels, ...]
-    times_ns: "np.ndarray[tuple[int], np.dtype[np.int64]]"
-    values: Floats
-    present: "np.ndarray[tuple[int, int], np.dtype[np.bool_]]"
-    text: str | None = None
-    samples: SampleFrames | None = None
-    warnings: tuple[str, ...] = ()
-    infos: tuple[str, ...] = ()
 
 
 def evaluate(
@@ -138,7 +112,8 @@ class Evaluator:
         self.query = query
         self.notes = notes
         self.invariant = invariant
-        self.end_ns = end_ns
+        self.reader = Reader(query, notes, end_ns)
+        self.windows = Windows(query, self.reader, self.collect)
 
     # --- the answer
 
@@ -157,7 +132,7 @@ class Evaluator:
         if isinstance(value, Vector):
             if not steps.step_ns:
                 return self.finished("vector", value.without_empty_rows(), steps)
-            return self.finished("matrix", _by_labels(value.without_empty_rows()), steps)
+            return self.finished("matrix", by_labels(value.without_empty_rows()), steps)
         row = Vector([()], value.reshape(1, -1), np.ones((1, steps.count), dtype=np.bool_))
         return self.finished("matrix" if steps.step_ns else "scalar", row, steps)
 
@@ -184,26 +159,11 @@ class Evaluator:
     def range_result(self, node: Expr) -> Generator[Effect, object, Result]:
         steps = self.query.steps
         if isinstance(node, Subquery):
-            vector, inner, _ = yield from self.subquery(node, steps)
-            return self.finished("matrix", _by_labels(vector.without_empty_rows()), inner)
+            vector, inner, _ = yield from self.windows.subquery(node, steps)
+            return self.finished("matrix", by_labels(vector.without_empty_rows()), inner)
         assert isinstance(node, RangeSelector)
-        pinned = self.pinned(node.selector.at, steps)
-        end_ns = pinned.start_ns - node.selector.offset_ns
-        fetch = Fetch(
-            Selector(node.selector.matchers),
-            _bounded(end_ns - node.range_ns + 1),
-            _bounded(end_ns),
-        )
-        batches: list[SampleFrames] = []
-        answer = yield fetch
-        while True:
-            assert isinstance(answer, SampleFrames)
-            batches.append(answer)
-            self.note_warnings(answer.warnings)
-            if answer.more is None:
-                break
-            answer = yield More(answer.more)
-        return self.finished("matrix", empty(steps), steps, samples=join_samples(batches))
+        samples = yield from self.reader.samples(node, steps)
+        return self.finished("matrix", empty(steps), steps, samples=samples)
 
     # --- values of any kind
 
@@ -231,8 +191,8 @@ class Evaluator:
     def scalar_node(self, node: Expr, steps: Steps) -> Evaluated:
         match node:
             case Unary():
-                value = yield from self.scalar(node.expression, steps)
-                return -value if node.operator == "-" else value
+                operand = yield from self.scalar(node.expression, steps)
+                return -operand if node.operator == "-" else operand
             case Binary():
                 left = yield from self.scalar(node.left, steps)
                 right = yield from self.scalar(node.right, steps)
@@ -258,17 +218,11 @@ class Evaluator:
         def consume(batch: Vector) -> None:
             nonlocal cells
             cells += batch.values.size
-            self.check_cells(cells)
+            check_cells(self.query, cells)
             parts.append(batch)
 
         yield from self.each(node, steps, consume)
         return concatenate(parts, steps)
-
-    def check_cells(self, cells: int) -> None:
-        if cells > self.query.cells_max:
-            excess = Excess("query_cells_max", "query", self.query.cells_max, cells)
-            cause = f"it holds more than {self.query.cells_max} values (query_cells_max)"
-            raise Exhausted(f"cannot evaluate query: {cause} in one table", excess)
 
     # --- vectors, batch by batch
 
@@ -284,7 +238,7 @@ class Evaluator:
             case Parenthesis():
                 yield from self.each(node.expression, steps, consume)
             case VectorSelector():
-                yield from self.selector(node, steps, "instant", consume)
+                yield from self.reader.instant(node, steps, "instant", consume)
             case Unary():
                 yield from self.unary(node, steps, consume)
             case Binary():
@@ -364,60 +318,6 @@ class Evaluator:
         else:
             yield from self.each_unnamed(vector_node, steps, change, consume)
 
-    # --- selectors
-
-    def pinned(self, at: At | None, steps: Steps) -> Steps:
-        """The steps a selector is really read at: one, where ``@`` says so."""
-        if at is None:
-            return steps
-        if isinstance(at, Bound):
-            at = self.query.steps.start_ns if at is Bound.START else self.end_ns
-        return Steps(at, 0, 1)
-
-    def selector(
-        self, node: VectorSelector, steps: Steps, function: str, consume: Consume
-    ) -> Steady:
-        yield from self.fetch(
-            node, steps, function=function, range_ns=self.query.lookback_ns, consume=consume
-        )
-
-    def fetch(
-        self,
-        node: VectorSelector,
-        steps: Steps,
-        *,
-        function: str,
-        range_ns: int,
-        consume: Consume,
-        parameters: tuple[float, ...] = (),
-    ) -> Steady:
-        """One fetch with a window kernel, its batches handed on as they arrive."""
-        pinned = self.pinned(node.at, steps)
-        count = steps.count
-        window = Window(
-            function,
-            pinned.start_ns,
-            pinned.step_ns,
-            pinned.count,
-            range_ns,
-            node.offset_ns,
-            parameters,
-        )
-        start_ns = _bounded(pinned.start_ns - node.offset_ns - range_ns + 1)
-        end_ns = _bounded(pinned.end_ns - node.offset_ns)
-        answer = yield Fetch(Selector(node.matchers), start_ns, end_ns, window)
-        while True:
-            assert isinstance(answer, StepFrames)
-            self.note_warnings(answer.warnings)
-            batch = Vector(list(answer.labels), answer.values, answer.present)
-            consume(broadcast(batch.without_empty_rows(), count))
-            if answer.more is None:
-                return
-            answer = yield More(answer.more)
-
-    def note_warnings(self, warnings: tuple[str, ...]) -> None:
-        self.notes.warnings.update(dict.fromkeys(warnings))
-
     # --- calls
 
     def call(self, node: Call, function: Function, steps: Steps, consume: Consume) -> Steady:
@@ -430,7 +330,7 @@ class Evaluator:
                 source = without_parentheses(node.arguments[0]) if node.arguments else None
                 if node.function == "timestamp" and isinstance(source, VectorSelector):
                     vector: list[Vector] = []
-                    yield from self.selector(source, steps, "timestamp", vector.append)
+                    yield from self.reader.instant(source, steps, "timestamp", vector.append)
                     consume(without_names(concatenate(vector, steps)))
                     return
                 value = yield from self.whole_call(node, function, steps)
@@ -480,9 +380,9 @@ class Evaluator:
         parameters = self.parameters(function, source, values, steps)
         changing = bool((parameters != parameters[:, :1]).any())
         if function.finish is None and not changing and has_one_name(source):
-            yield from self.windows(source, function.kernel, steps, parameters[:, 0], named)
+            yield from self.windows.each(source, function.kernel, steps, parameters[:, 0], named)
             return
-        vector = yield from self.collect_windows(source, function.kernel, steps, parameters)
+        vector = yield from self.windows.all(source, function.kernel, steps, parameters)
         if function.finish is not None:
             consume(function.finish(arguments, vector))
         else:
@@ -497,7 +397,7 @@ class Evaluator:
         assert isinstance(inner, VectorSelector | Subquery)
         if function.kernel == "predict_linear" and inner.at is not None:
             # The prediction is for the time of the step, which `@` leaves alone.
-            pinned = self.pinned(inner.at, steps)
+            pinned = self.reader.pinned(inner.at, steps)
             table = table + (steps.times_ns() - pinned.start_ns) / 1e9
         return table
 
@@ -512,90 +412,6 @@ class Evaluator:
                 message = "metric might not be a counter, name does not end in "
                 message += f"{'/'.join(COUNTER_ENDINGS)}: {go_quote(name)}"
                 self.notes.inform(message, node.arguments[0].start)
-
-    def collect_windows(
-        self, source: Expr, kernel: str, steps: Steps, parameters: Floats
-    ) -> Collected:
-        """Every window at once; parameters that change are read run by run of equal ones."""
-        changes = np.nonzero((parameters[:, 1:] != parameters[:, :-1]).any(axis=0))[0] + 1
-        edges = [0, *changes.tolist(), steps.count]
-        rows: dict[Labels, int] = {}
-        runs: list[tuple[int, int, Vector]] = []
-        for first, last in zip(edges, edges[1:], strict=False):
-            parts: list[Vector] = []
-            run = replace(
-                steps, start_ns=steps.start_ns + first * steps.step_ns, count=last - first
-            )
-            yield from self.windows(source, kernel, run, parameters[:, first], parts.append)
-            vector = concatenate(parts, run)
-            for labels in vector.labels:
-                rows.setdefault(labels, len(rows))
-            runs.append((first, last, vector))
-        if len(runs) == 1:
-            return runs[0][2]
-        shape = (len(rows), steps.count)
-        self.check_cells(shape[0] * shape[1])
-        values, present = np.zeros(shape), np.zeros(shape, dtype=np.bool_)
-        for first, last, vector in runs:
-            index = [rows[labels] for labels in vector.labels]
-            values[index, first:last] = vector.values
-            present[index, first:last] = vector.present
-        return Vector(list(rows), values, present)
-
-    def windows(
-        self, source: Expr, kernel: str, steps: Steps, parameters: Floats, consume: Consume
-    ) -> Steady:
-        """One kernel over a range selector or a subquery."""
-        given = tuple(float(one) for one in parameters)
-        if isinstance(source, RangeSelector):
-            yield from self.fetch(
-                source.selector,
-                steps,
-                function=kernel,
-                range_ns=min(source.range_ns, TIME_NS_MAX),
-                consume=consume,
-                parameters=given,
-            )
-            return
-        assert isinstance(source, Subquery)
-        vector, inner, outer = yield from self.subquery(source, steps)
-        if not vector.labels or inner.count == 0:
-            return
-        values, present = window_over_steps(
-            kernel,
-            vector.values,
-            vector.present,
-            in_start_ns=inner.start_ns,
-            in_step_ns=inner.step_ns,
-            start_ns=outer.start_ns,
-            step_ns=outer.step_ns,
-            step_count=outer.count,
-            range_ns=source.range_ns,
-            offset_ns=source.offset_ns,
-            parameters=given,
-        )
-        found = Vector(vector.labels, values, present).without_empty_rows()
-        consume(broadcast(found, steps.count))
-
-    def subquery(
-        self, node: Subquery, steps: Steps
-    ) -> Generator[Effect, object, tuple[Vector, Steps, Steps]]:
-        """The inner vector, the steps it is on, and the steps of the windows over it.
-
-        The inner steps are multiples of the subquery's own step, so that windows that overlap
-        see the same points.
-        """
-        outer = self.pinned(node.at, steps)
-        step_ns = self.query.subquery_step_ns if node.step_ns is None else node.step_ns
-        before_ns = outer.start_ns - node.offset_ns - node.range_ns
-        start_ns = (before_ns // step_ns + 1) * step_ns
-        count = max(0, (outer.end_ns - node.offset_ns - start_ns) // step_ns + 1)
-        self.check_cells(count)
-        inner = Steps(start_ns, step_ns, count)
-        if count == 0:
-            return empty(inner), inner, outer
-        vector = yield from self.collect(node.expression, inner)
-        return vector, inner, outer
 
     # --- aggregations
 
@@ -657,32 +473,3 @@ def has_one_name(node: Expr) -> bool:
 def _is_exact_name(matcher: Matcher) -> bool:
     exact = matcher.label == PROMQL_NAME and matcher.operator is Operator.EQUAL
     return exact and matcher.value != ""
-
-
-def _bounded(time_ns: int) -> int:
-    return max(-TIME_NS_MAX - 1, min(TIME_NS_MAX, time_ns))
-
-
-def _by_labels(vector: Vector) -> Vector:
-    order = sorted(range(len(vector.labels)), key=vector.labels.__getitem__)
-    return vector.rows(np.array(order, dtype=np.int64))
-
-
-def join_samples(batches: list[SampleFrames]) -> SampleFrames:
-    """The batches as one, in the order of labels, without staleness markers or empty series."""
-    found: list[tuple[Labels, "np.ndarray[tuple[int], np.dtype[np.int64]]", Floats]] = []
-    for batch in batches:
-        for row, labels in enumerate(batch.labels):
-            part = slice(int(batch.offsets[row]), int(batch.offsets[row + 1]))
-            values = batch.values[part]
-            live = values.view(np.int64) != STALE_BITS
-            if live.any():
-                found.append((labels, batch.times_ns[part][live], values[live]))
-    found.sort(key=lambda one: one[0])
-    counts = [len(times) for _, times, _ in found]
-    return SampleFrames(
-        tuple(labels for labels, _, _ in found),
-        np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        np.concatenate([times for _, times, _ in found] or [np.zeros(0, dtype=np.int64)]),
-        np.concatenate([values for _, _, values in found] or [np.zeros(0)]),
-    )

@@ -12,10 +12,10 @@ from orrery.languages.promql.nodes import (
 )
 
 # Those that read the time of the step besides their arguments.
-_TIMED = frozenset(
-    "time timestamp minute hour day_of_week day_of_month day_of_year days_in_month month year "
-    "predict_linear".split()
-)
+_TIMED = frozenset({
+    "time", "timestamp", "minute", "hour", "day_of_week", "day_of_month", "day_of_year",
+    "days_in_month", "month", "year", "predict_linear",
+})  # fmt: skip
 
 
 def invariant_nodes(node: Expr) -> frozenset[int]:

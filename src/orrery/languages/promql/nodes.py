@@ -144,10 +144,10 @@ Expr = (
 
 COMPARISONS = frozenset({"==", "!=", ">", "<", ">=", "<="})
 SET_OPERATORS = frozenset({"and", "or", "unless"})
-AGGREGATIONS = frozenset(
-    "sum avg count min max group stddev stdvar topk bottomk count_values quantile limitk "
-    "limit_ratio".split()
-)
+AGGREGATIONS = frozenset({
+    "sum", "avg", "count", "min", "max", "group", "stddev", "stdvar", "topk", "bottomk",
+    "count_values", "quantile", "limitk", "limit_ratio",
+})  # fmt: skip
 AGGREGATIONS_WITH_PARAMETER = frozenset(
     {"topk", "bottomk", "count_values", "quantile", "limitk", "limit_ratio"}
 )

@@ -191,7 +191,7 @@ class Parser:
                 matching = replace(matching, fill_right=value)
         return matching
 
-    def primary(self) -> Expr:
+    def primary(self) -> Expr:  # noqa: RET503 (the last line always raises)
         token = self.current
         match token.kind:
             case "number" | "duration":

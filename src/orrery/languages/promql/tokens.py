@@ -35,13 +35,16 @@ class Token:
     end: int
 
 
-KEYWORDS = frozenset(
-    "offset smoothed anchored by without on ignoring group_left group_right fill fill_left "
-    "fill_right bool start end step range".split()
-)
+KEYWORDS = frozenset({
+    "offset", "smoothed", "anchored", "by", "without", "on", "ignoring", "group_left",
+    "group_right", "fill", "fill_left", "fill_right", "bool", "start", "end", "step", "range",
+})  # fmt: skip
 WORD_OPERATORS = frozenset({"and", "or", "unless", "atan2"})
 RESERVED = KEYWORDS | WORD_OPERATORS | AGGREGATIONS
-OPERATORS = frozenset("== != >= <= > < =~ !~ + - * / % ^ @ and or unless atan2".split())
+OPERATORS = frozenset({
+    "==", "!=", ">=", "<=", ">", "<", "=~", "!~", "+", "-", "*", "/", "%", "^", "@", "and",
+    "or", "unless", "atan2",
+})  # fmt: skip
 
 _SPACE = re.compile(r"(?:[ \t\r\n]+|#[^\n]*)+")
 _NUMBER = re.compile(

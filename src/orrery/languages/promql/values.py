@@ -67,7 +67,7 @@ class Vector:
         return Vector(labels, self.values[chosen], self.present[chosen])
 
     def without_empty_rows(self) -> "Vector":
-        used = self.present.any(axis=1)
+        used: Bools = np.asarray(self.present.any(axis=1))
         return self if used.all() else self.rows(used)
 
 

@@ -219,7 +219,7 @@ def almost_equal(left: Floats, right: Floats) -> Bools:
     tiny = (left == 0) | (right == 0) | (both < _SMALLEST_NORMAL)
     scale = np.minimum(both, np.finfo(np.float64).max)
     near = np.where(tiny, difference < NOISE * _SMALLEST_NORMAL, difference / scale < NOISE)
-    return (left == right) | near | (np.isnan(left) & np.isnan(right))
+    return np.asarray((left == right) | near | (np.isnan(left) & np.isnan(right)))
 
 
 def fraction(one: Histogram, lower: Floats, upper: Floats) -> Floats:

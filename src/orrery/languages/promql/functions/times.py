@@ -1,6 +1,6 @@
 """The clock and the calendar: what time a step is, and what day a value falls on (UTC)."""
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,9 @@ from orrery.languages.promql.functions.registry import (
     whole,
 )
 from orrery.languages.promql.values import SECOND_NS, Floats, Vector, without_names
+
+Seconds = NDArray[np.int64]
+Days = NDArray[np.datetime64]
 
 # numpy's calendar holds far more; years beyond four digits are nobody's data.
 CALENDAR_SECONDS_MAX = 253_402_300_799
@@ -95,13 +98,11 @@ def year(arguments: Arguments) -> Vector:
     return calendar(arguments, lambda _, days: days.astype(years).astype(np.int64) + 1970)
 
 
-def calendar(arguments: Arguments, read: Any) -> Vector:
+def calendar(arguments: Arguments, read: Callable[[Seconds, Days], NDArray[np.int64]]) -> Vector:
     """``read(seconds, days)`` of every value, taken as seconds since 1970, or of the step's own
     time; NaN where no calendar holds the value."""
-    if arguments.values:
-        source = arguments.vector(0)
-    else:
-        source = scalar_vector(arguments.steps.seconds())
+    own = scalar_vector(arguments.steps.seconds())
+    source = arguments.vector(0) if arguments.values else own
     values = source.values
     with np.errstate(invalid="ignore"):
         held = np.abs(values) <= CALENDAR_SECONDS_MAX
@@ -110,13 +111,14 @@ def calendar(arguments: Arguments, read: Any) -> Vector:
     return without_names(source.with_values(np.where(held, read(seconds, days), np.nan)))
 
 
-def _count(days: NDArray[Any], unit: str) -> NDArray[np.int64]:
+def _count(days: Days, unit: str) -> NDArray[np.int64]:
     """Days since the start of the month or the year they fall in."""
     first = days.astype(f"datetime64[{unit}]").astype("datetime64[D]")
-    return (days - first).astype(np.int64)
+    return np.asarray((days - first).astype(np.int64), dtype=np.int64)
 
 
-def _days_in_month(_: NDArray[np.int64], days: NDArray[Any]) -> NDArray[np.int64]:
+def _days_in_month(_: NDArray[np.int64], days: Days) -> NDArray[np.int64]:
     months = days.astype("datetime64[M]")
     following = (months + np.timedelta64(1, "M")).astype("datetime64[D]")
-    return (following - months.astype("datetime64[D]")).astype(np.int64)
+    length = following - months.astype("datetime64[D]")
+    return np.asarray(length.astype(np.int64), dtype=np.int64)

@@ -1,0 +1,92 @@
+"""Selectors to fetches: what ``evaluate`` asks the store for, and how the answers come in."""
+
+from collections.abc import Callable, Generator
+
+from orrery.languages.promql.functions.registry import Query
+from orrery.languages.promql.nodes import At, Bound, RangeSelector, VectorSelector
+from orrery.languages.promql.result import join_samples
+from orrery.languages.promql.values import Notes, Steps, Vector, broadcast
+from orrery.model.effects import Effect, Fetch, More, SampleFrames, StepFrames, Window
+from orrery.model.selector import Selector
+
+TIME_NS_MAX = (1 << 63) - 1
+
+Consume = Callable[[Vector], None]
+Steady = Generator[Effect, object, None]
+
+
+class Reader:
+    def __init__(self, query: Query, notes: Notes, end_ns: int) -> None:
+        self.query = query
+        self.notes = notes
+        self.end_ns = end_ns
+
+    def pinned(self, at: At | None, steps: Steps) -> Steps:
+        """The steps a selector is really read at: one, where ``@`` says so."""
+        if at is None:
+            return steps
+        if isinstance(at, Bound):
+            at = self.query.steps.start_ns if at is Bound.START else self.end_ns
+        return Steps(at, 0, 1)
+
+    def instant(
+        self, node: VectorSelector, steps: Steps, function: str, consume: Consume
+    ) -> Steady:
+        yield from self.windows(
+            node, steps, function=function, range_ns=self.query.lookback_ns, consume=consume
+        )
+
+    def windows(
+        self,
+        node: VectorSelector,
+        steps: Steps,
+        *,
+        function: str,
+        range_ns: int,
+        consume: Consume,
+        parameters: tuple[float, ...] = (),
+    ) -> Steady:
+        """One fetch with a window kernel, its batches handed on as they arrive."""
+        pinned = self.pinned(node.at, steps)
+        count = steps.count
+        window = Window(
+            function,
+            pinned.start_ns,
+            pinned.step_ns,
+            pinned.count,
+            range_ns,
+            node.offset_ns,
+            parameters,
+        )
+        start_ns = _bounded(pinned.start_ns - node.offset_ns - range_ns + 1)
+        end_ns = _bounded(pinned.end_ns - node.offset_ns)
+        answer = yield Fetch(Selector(node.matchers), start_ns, end_ns, window)
+        while True:
+            assert isinstance(answer, StepFrames)
+            self.note_warnings(answer.warnings)
+            batch = Vector(list(answer.labels), answer.values, answer.present)
+            consume(broadcast(batch.without_empty_rows(), count))
+            if answer.more is None:
+                return
+            answer = yield More(answer.more)
+
+    def samples(self, node: RangeSelector, steps: Steps) -> Generator[Effect, object, SampleFrames]:
+        """The raw samples of a range selector, at the first of the steps."""
+        end_ns = self.pinned(node.selector.at, steps).start_ns - node.selector.offset_ns
+        start_ns = end_ns - node.range_ns + 1
+        batches: list[SampleFrames] = []
+        answer = yield Fetch(Selector(node.selector.matchers), _bounded(start_ns), _bounded(end_ns))
+        while True:
+            assert isinstance(answer, SampleFrames)
+            batches.append(answer)
+            self.note_warnings(answer.warnings)
+            if answer.more is None:
+                return join_samples(batches)
+            answer = yield More(answer.more)
+
+    def note_warnings(self, warnings: tuple[str, ...]) -> None:
+        self.notes.warnings.update(dict.fromkeys(warnings))
+
+
+def _bounded(time_ns: int) -> int:
+    return max(-TIME_NS_MAX - 1, min(TIME_NS_MAX, time_ns))
