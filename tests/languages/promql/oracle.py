@@ -266,7 +266,7 @@ AGGREGATES = {
 }
 
 
-def aggregate(operation, values, present, *, group_index, group_count, parameter=0.0):
+def aggregate(operation, values, present, group_index, group_count, parameter, *, meter=None):
     step_count = values.shape[1]
     out, there = np.zeros((group_count, step_count)), np.zeros((group_count, step_count), bool)
     for group in range(group_count):
@@ -277,7 +277,7 @@ def aggregate(operation, values, present, *, group_index, group_count, parameter
                 continue
             there[group, step] = True
             if operation == "quantile":
-                out[group, step] = quantile(found, parameter)
+                out[group, step] = quantile(found, float(parameter[step % len(parameter)]))
             else:
                 out[group, step] = AGGREGATES[operation](found)
     return out, there

@@ -31,6 +31,7 @@ from orrery.model.effects import Labels
 
 RUNNING = frozenset({"sum", "avg", "count", "min", "max", "group", "stddev", "stdvar"})
 CHOOSING = frozenset({"topk", "bottomk", "limitk", "limit_ratio"})
+NO_PARAMETER = np.zeros(1)
 _COMBINED_BY = {"sum": "sum", "count": "sum", "min": "min", "max": "max", "group": "group"}
 
 
@@ -55,7 +56,10 @@ class Running:
     def add(self, batch: Vector) -> None:
         key = group_key(self.node)
         index, keys = group_index([key(labels) for labels in batch.labels])
-        parts = {name: _aggregate(name, batch, index, keys, 0.0) for name in self._parts_needed()}
+        parts = {
+            name: _aggregate(name, batch, index, keys, NO_PARAMETER)
+            for name in self._parts_needed()
+        }
         if not self.groups:
             self.groups = {one: number for number, one in enumerate(keys)}
             self.state = parts
@@ -86,7 +90,7 @@ class Running:
         before = self.state[name]
         both = concatenate([before, part], self.steps)
         index = np.concatenate([np.arange(len(before.labels)), numbers])
-        return _aggregate(operation, both, index, list(self.groups), 0.0)
+        return _aggregate(operation, both, index, list(self.groups), NO_PARAMETER)
 
     def result(self) -> Vector:
         if not self.groups:
@@ -98,15 +102,15 @@ class Running:
 
 
 def _aggregate(
-    operation: str, batch: Vector, index: Indexes, keys: list[Labels], parameter: float
+    operation: str, batch: Vector, index: Indexes, keys: list[Labels], parameter: Floats
 ) -> Vector:
     values, present = aggregate(
         operation,
-        batch.values,
-        batch.present,
-        group_index=index,
-        group_count=len(keys),
-        parameter=parameter,
+        np.ascontiguousarray(batch.values),
+        np.ascontiguousarray(batch.present),
+        index.astype(np.uint32),
+        len(keys),
+        np.ascontiguousarray(parameter),
     )
     return Vector(keys, values, present)
 
@@ -152,16 +156,7 @@ def quantile(node: Aggregation, vector: Vector, levels: Floats, steps: Steps) ->
     index, keys = group_index([key(labels) for labels in vector.labels])
     if not keys:
         return empty(steps)
-    if len(np.unique(levels)) == 1:
-        return _aggregate("quantile", vector, index, keys, float(levels[0]))
-    parts = []
-    for step, level in enumerate(levels.tolist()):
-        column = Vector(
-            vector.labels, vector.values[:, step : step + 1], vector.present[:, step : step + 1]
-        )
-        parts.append(_aggregate("quantile", column, index, keys, level))
-    values = np.concatenate([part.values for part in parts], axis=1)
-    return Vector(keys, values, np.concatenate([part.present for part in parts], axis=1))
+    return _aggregate("quantile", vector, index, keys, levels)
 
 
 def count_values(node: Aggregation, vector: Vector, label: str, *, cells_max: int) -> Vector:
