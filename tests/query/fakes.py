@@ -148,12 +148,13 @@ class FakeStore:
         return self
 
     def matching(self, tenant: str, matchers: Sequence, min_ns: int, max_ns: int) -> list[Series]:
-        return [
+        found = [
             series
             for series in self.series.get(tenant, [])
             if all(passes(series, matcher) for matcher in matchers)
             and any(min_ns <= t <= max_ns for t in series.samples)
         ]
+        return sorted(found, key=lambda series: series.shown)
 
     def select(self, tenant, matchers, min_ns, max_ns, meter) -> FakeSelection:
         self.asked.append(("select", tenant, tuple(matchers), min_ns, max_ns))

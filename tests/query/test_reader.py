@@ -67,7 +67,7 @@ def test_one_series_is_a_batch_even_if_larger_than_the_bound():
 def test_raw_samples_come_in_batches_sized_by_what_the_last_one_held():
     many = hosts("abcdefghijklmnop" * 10, 2)
     for number, series in enumerate(many):
-        series.labels["number"] = str(number)
+        series.labels["number"] = f"{number:03}"
     found = reader(store(*many), cells_max=10_000, batch_cells_max=20)
     batches = everything(found, Fetch(ALL, 0, 10 * SECOND))
     assert [len(batch.labels) for batch in batches][:3] == [64, 10, 10]
@@ -113,12 +113,10 @@ def test_label_sets_are_found_once_and_up_to_a_count():
     assert len(found.find(Find((ALL, again), 0, SECOND, series_max=2))) == 2
 
 
-def test_too_many_cells_are_refused_before_they_are_computed():
-    kept = store(*hosts("abc"))
-    with pytest.raises(Exhausted, match="needs more than 8 values") as caught:
-        reader(kept, cells_max=8).fetch(stepped(step_count=3))
+def test_raw_samples_a_query_holds_are_bounded():
+    with pytest.raises(Exhausted, match="holds more than 4 raw samples") as caught:
+        reader(store(*hosts("abc")), cells_max=8).fetch(Fetch(ALL, 0, 9 * SECOND))
     assert caught.value.excess.limit == "query_cells_max"
-    assert kept.selections[0].calls == []
 
 
 def test_limits_of_the_tenant_reach_the_meter():

@@ -53,7 +53,7 @@ def numpy_ns(time: np.datetime64) -> int:
 
 def to_duration_ns(duration: Duration) -> int:
     if isinstance(duration, str):
-        found = duration_ns(duration)
+        found = duration_ns(duration) if duration else None
         if found is None:
             raise Invalid(f"cannot read duration {duration!r}: it is not like '5m' or '1h30m'")
         return found

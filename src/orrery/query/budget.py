@@ -1,4 +1,4 @@
-"""What one query may use: the core's meter and a bound on the cells its answers hold."""
+"""What one query may use: the core's meter and a bound on the values held in memory."""
 
 from dataclasses import dataclass, field
 
@@ -7,7 +7,7 @@ from orrery.errors import Excess, Exhausted, OrreryError, Unavailable
 from orrery.query.contract import Meter, MeterOf, QueryLimits
 
 CELLS_MAX = 50_000_000
-"""Values handed to the language of one query in all: 450 MB, were it to keep them."""
+"""Values one query may hold: 450 MB with their presence."""
 
 UNBOUNDED = 2**63 - 1
 
@@ -38,14 +38,15 @@ class Budget:
         self.cancelled = True
         self.meter.cancel()
 
-    def take_cells(self, count: int) -> None:
-        """Before ``count`` values are computed, so that the refusal costs no memory."""
-        self.cells_answered += count
+    def take_samples(self, count: int) -> None:
+        """Raw samples handed to a language, which keeps them all; each is two cells. Values a step
+        pass through aggregations batch by batch: languages bound what they keep of them."""
+        self.cells_answered += 2 * count
         if self.cells_answered > self.cells_max:
             excess = Excess("query_cells_max", "query", self.cells_max, self.cells_answered)
             raise Exhausted(
-                f"cannot answer query: it needs more than {self.cells_max} values; "
-                "select fewer series or a longer step",
+                f"cannot answer query: it holds more than {self.cells_max // 2} raw samples; "
+                "select fewer series or a shorter range",
                 excess,
             )
 

@@ -27,7 +27,7 @@ class Meter(Protocol):
 
 
 class Selection(Protocol):
-    """Series that matched, each by its position; immutable."""
+    """Series that matched, sorted by their PromQL labels, each by its position; immutable."""
 
     def __len__(self) -> int: ...
 

@@ -5,7 +5,7 @@ every selector here, and nowhere else: no language sees them or can leave them o
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,9 +32,10 @@ class Cursor:
 
     fetch: Fetch
     selection: Selection
-    seen: "Seen"
     first: int = 0
     batch_series: int = FIRST_SAMPLES_BATCH
+    shown_last: Labels | None = None
+    position_last: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +56,7 @@ class Reader:
             )
         selection = self.select(effect.selector, effect.start_ns, effect.end_ns)
         self.budget.series_answered += len(selection)
-        if effect.window is not None:
-            self.budget.take_cells(len(selection) * effect.window.step_count)
-        return self.batch(Cursor(effect, selection, Seen(selection)))
+        return self.batch(Cursor(effect, selection))
 
     def more(self, effect: More) -> StepFrames | SampleFrames:
         if not isinstance(effect.cursor, Cursor):
@@ -121,7 +120,7 @@ class Reader:
             meter=self.budget.meter,
         )
         labels = tuple(selection.promql_labels(first, count))
-        cursor.seen.check(first, labels, present.any(axis=1))
+        check_distinct(cursor, first, labels, np.any(present, axis=1))
         return StepFrames(labels, values, present, self.advance(cursor, count))
 
     def sample_batch(self, cursor: Cursor) -> SampleFrames:
@@ -130,9 +129,9 @@ class Reader:
         offsets, times_ns, values = selection.samples(
             first, count, fetch.start_ns, fetch.end_ns, self.budget.meter
         )
-        self.budget.take_cells(2 * len(values))
+        self.budget.take_samples(len(values))
         labels = tuple(selection.promql_labels(first, count))
-        cursor.seen.check(first, labels, np.diff(offsets) > 0)
+        check_distinct(cursor, first, labels, np.diff(offsets) > 0)
         cursor.batch_series = next_batch_series(count, len(values), self.batch_cells_max)
         return SampleFrames(labels, offsets, times_ns, values, self.advance(cursor, count))
 
@@ -151,25 +150,17 @@ def next_batch_series(count: int, sample_count: int, cells_max: int) -> int:
     return max(1, min(fitting, 4 * count, BATCH_SERIES_MAX))
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """Label sets answered so far: PromQL cannot tell ``cpu`` with field ``user`` from
-    ``cpu_user``. Keeps a hash a series, and looks again where two are equal."""
-
-    selection: Selection
-    positions: dict[int, int] = field(default_factory=dict)
-
-    def check(self, first: int, labels: Sequence[Labels], filled: "NDArray[np.bool_]") -> None:
-        for row in np.flatnonzero(filled).tolist():
-            position = first + row
-            earlier = self.positions.setdefault(hash(labels[row]), position)
-            if earlier != position:
-                self.compare(earlier, position, labels[row])
-
-    def compare(self, earlier: int, position: int, labels: Labels) -> None:
-        if tuple(self.selection.promql_labels(earlier, 1)[0]) != tuple(labels):
-            return
-        raise collision(self.selection.canonical(earlier), self.selection.canonical(position))
+def check_distinct(
+    cursor: Cursor, first: int, labels: Sequence[Labels], filled: "NDArray[np.bool_]"
+) -> None:
+    """PromQL cannot tell ``cpu`` with field ``user`` from ``cpu_user``. Selections are sorted by
+    label sets, so equal ones follow each other, across batches too."""
+    for row in np.flatnonzero(filled).tolist():
+        if labels[row] == cursor.shown_last:
+            selection = cursor.selection
+            one, other = cursor.position_last, first + row
+            raise collision(selection.canonical(one), selection.canonical(other))
+        cursor.shown_last, cursor.position_last = labels[row], first + row
 
 
 def collision(one: bytes, other: bytes) -> Invalid:

@@ -31,9 +31,8 @@ FLOAT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 DURATION = re.compile(
     r"(?:(\d+)y)?(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?", re.ASCII
 )
-UNITS_NS = tuple(
-    seconds * SECOND_NS for seconds in (365 * 86400, 7 * 86400, 86400, 3600, 60, 1)
-) + (1_000_000,)
+SECONDS = (365 * 86400, 7 * 86400, 86400, 3600, 60, 1)
+UNITS_NS = (*(seconds * SECOND_NS for seconds in SECONDS), 1_000_000)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -1,0 +1,221 @@
+"""A database behind a server: line protocol in, Prometheus' JSON out; built by ``api.connect``."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from orrery.client import lines, remote_write
+from orrery.client.columns import Points
+from orrery.client.http import Answer, Http, error_of, told
+from orrery.client.results import PartlyWritten, Result, Written
+from orrery.client.side import TIME_MAX_NS, TIME_MIN_NS, Selectors
+from orrery.errors import Invalid, Unavailable
+from orrery.languages.promql.tokens import go_quote
+from orrery.model.effects import Labels
+from orrery.model.selector import Matcher
+
+API = "/prometheus/api/v1"
+LINES = "/influxdb/api/v2/write?bucket=metrics&precision=ns"
+MILLISECOND_NS = 1_000_000
+ACKNOWLEDGEMENT = "acknowledged"
+
+
+class Row(msgspec.Struct):
+    metric: dict[str, str] = {}
+    value: tuple[float, str] | None = None
+    values: list[tuple[float, str]] = []
+
+
+class Data(msgspec.Struct):
+    resultType: str
+    result: msgspec.Raw
+
+
+class Reply(msgspec.Struct):
+    data: msgspec.Raw
+    warnings: list[str] = []
+
+
+class Remote:
+    """A :class:`~orrery.client.side.Side`."""
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+
+    def write(self, points: Sequence[Points]) -> Written:
+        count = 0
+        for one in points:
+            for part, is_finite in split(one):
+                count += self._write_lines(part) if is_finite else self._write_samples(part)
+        return Written(count, ACKNOWLEDGEMENT)
+
+    def query(self, text: str, *, time_ns: int | None) -> Result:
+        form = [("query", text)]
+        if time_ns is not None:
+            form.append(("time", rfc3339(time_ns)))
+        return read_result(self._http.post_form(f"{API}/query", form))
+
+    def query_range(self, text: str, *, start_ns: int, end_ns: int, step_ns: int) -> Result:
+        form = [("query", text), *span(start_ns, end_ns), ("step", seconds(step_ns))]
+        return read_result(self._http.post_form(f"{API}/query_range", form))
+
+    def read(self, matchers: tuple[Matcher, ...], *, start_ns: int, end_ns: int) -> Result:
+        """A range selector leaves out its start, hence the millisecond before."""
+        start_ms = start_ns // MILLISECOND_NS - 1
+        end_ms = -(-end_ns // MILLISECOND_NS)
+        if end_ms <= start_ms:
+            raise Invalid("cannot read samples: the end is before the start")
+        text = f"{selector_text(matchers)}[{end_ms - start_ms}ms]"
+        return self.query(text, time_ns=end_ms * MILLISECOND_NS)
+
+    def series(self, selectors: Selectors, *, start_ns: int, end_ns: int) -> Sequence[Labels]:
+        form = [*matches(selectors), *span(start_ns, end_ns)]
+        found = decode(self._http.post_form(f"{API}/series", form), list[dict[str, str]])
+        return [tuple(sorted(labels.items())) for labels in found]
+
+    def label_values(
+        self, label: str | None, selectors: Selectors, *, start_ns: int, end_ns: int
+    ) -> Sequence[str]:
+        form = [*matches(selectors), *span(start_ns, end_ns)]
+        if label is None:
+            return decode(self._http.post_form(f"{API}/labels", form), list[str])
+        return decode(self._http.get(f"{API}/label/{escaped(label)}/values", form), list[str])
+
+    def delete(self, matchers: tuple[Matcher, ...], *, start_ns: int, end_ns: int) -> None:
+        form = [*matches([matchers]), *span(start_ns, end_ns)]
+        self._http.post_form(f"{API}/admin/tsdb/delete_series", form)
+
+    def flush(self) -> None:
+        """The server flushes by itself; what it acknowledged is durable and readable."""
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _write_lines(self, points: Points) -> int:
+        count = 0
+        for body, sample_count in lines.bodies(points):
+            headers = {"content-type": "text/plain; charset=utf-8"}
+            check_written(self._http.post(LINES, body, headers), count)
+            count += sample_count
+        return count
+
+    def _write_samples(self, points: Points) -> int:
+        headers = {
+            "content-type": "application/x-protobuf",
+            "content-encoding": "snappy",
+            "x-prometheus-remote-write-version": "0.1.0",
+        }
+        body = remote_write.encode(points)
+        check_written(self._http.post(f"{API}/write", body, headers), 0)
+        return len(points.values)
+
+
+def check_written(answer: Answer, written_count: int) -> None:
+    if answer.status < 300:
+        return
+    error = error_of(answer)
+    if isinstance(error, Invalid) and "partial write" in str(error):
+        raise PartlyWritten(written_count, [(0, str(error))]) from error
+    raise error
+
+
+def split(points: Points) -> list[tuple[Points, bool]]:
+    """Finite samples and the others, where there are any; the flag tells which."""
+    if points.values.dtype.kind != "f":
+        return [(points, True)]
+    finite = np.isfinite(points.values)
+    if finite.all():
+        return [(points, True)]
+    return [(chosen(points, finite), True), (chosen(points, ~finite), False)]
+
+
+def chosen(points: Points, rows: "np.ndarray[Any, np.dtype[np.bool_]]") -> Points:
+    counts = np.concatenate([[0], np.cumsum(rows)])
+    offsets = counts[points.offsets].astype(np.int64)
+    return Points(points.series, offsets, points.times_ns[rows], points.values[rows])
+
+
+def selector_text(matchers: tuple[Matcher, ...]) -> str:
+    """PromQL that selects the same; names are quoted, so that any UTF-8 passes."""
+    parts = [f"{go_quote(m.label)}{m.operator}{go_quote(m.value)}" for m in matchers]
+    return "{" + ",".join(parts) + "}"
+
+
+def matches(selectors: Selectors) -> list[tuple[str, str]]:
+    return [("match[]", selector_text(matchers)) for matchers in selectors]
+
+
+def span(start_ns: int, end_ns: int) -> list[tuple[str, str]]:
+    """Open ends are left out: years before 1 have no RFC 3339."""
+    found = []
+    if start_ns != TIME_MIN_NS:
+        found.append(("start", rfc3339(start_ns)))
+    if end_ns != TIME_MAX_NS:
+        found.append(("end", rfc3339(end_ns)))
+    return found
+
+
+def rfc3339(time_ns: int) -> str:
+    return f"{np.datetime64(time_ns, 'ns')}Z"
+
+
+def seconds(duration_ns: int) -> str:
+    whole, rest_ns = divmod(duration_ns, 1_000_000_000)
+    return f"{whole}.{rest_ns:09d}"
+
+
+def escaped(label: str) -> str:
+    """A label name as a path takes it: Prometheus' ``U__`` form where it is not plain ASCII."""
+    if label.isascii() and label.replace("_", "a").isalnum() and not label.startswith("U__"):
+        return label
+    return "U__" + "".join(
+        "__" if c == "_" else c if c.isascii() and c.isalnum() else f"_{ord(c):x}_" for c in label
+    )
+
+
+# --- answers
+
+
+def decode(body: bytes, kind: Any) -> Any:
+    try:
+        return msgspec.json.decode(msgspec.json.decode(body, type=Reply).data, type=kind)
+    except msgspec.DecodeError as error:
+        raise Unavailable(f"cannot read answer: {error}") from error
+
+
+def read_result(body: bytes) -> Result:
+    warnings = tuple(told_warnings(body))
+    data: Data = decode(body, Data)
+    if data.resultType in ("scalar", "string"):
+        time, text = msgspec.json.decode(data.result, type=tuple[float, str])
+        if data.resultType == "string":
+            return columns("string", [], text, warnings)
+        return columns("scalar", [Row(value=(time, text))], None, warnings)
+    return columns(
+        data.resultType, msgspec.json.decode(data.result, type=list[Row]), None, warnings
+    )
+
+
+def told_warnings(body: bytes) -> list[str]:
+    return msgspec.json.decode(body, type=Reply).warnings
+
+
+def columns(kind: str, rows: list[Row], text: str | None, warnings: tuple[str, ...]) -> Result:
+    samples = [[row.value] if row.value is not None else row.values for row in rows]
+    flat = [sample for series in samples for sample in series]
+    counts = np.array([len(series) for series in samples], dtype=np.int64)
+    times_s = np.array([sample[0] for sample in flat], dtype=np.float64)
+    return Result(
+        kind=kind,
+        labels=tuple(row.metric for row in rows),
+        offsets=np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)]),
+        times_ns=np.round(times_s * 1000).astype(np.int64) * MILLISECOND_NS,
+        values=np.array([float(sample[1]) for sample in flat], dtype=np.float64),
+        text=text,
+        warnings=warnings,
+    )
+
+
+__all__ = ["Remote", "told"]

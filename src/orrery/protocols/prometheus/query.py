@@ -1,0 +1,197 @@
+"""``/query``, ``/query_range``, ``/format_query`` and ``/query_exemplars``."""
+
+from dataclasses import dataclass, replace
+
+from orrery.errors import Invalid
+from orrery.languages.promql.evaluate import LOOKBACK_NS, Result, evaluate
+from orrery.languages.promql.nodes import Expr, Kind
+from orrery.languages.promql.parse import parse
+from orrery.languages.promql.types import kind_of
+from orrery.protocols.prometheus.arguments import (
+    SECOND_NS,
+    Arguments,
+    bad_argument,
+    parse_duration,
+    parse_limit,
+    parse_time,
+)
+from orrery.protocols.prometheus.data import result_data
+from orrery.protocols.prometheus.parts import Parts
+from orrery.protocols.prometheus.render import TRUNCATED, Failed, answer, dump, success
+from orrery.query.queries import Query
+from orrery.server.http import Request, Response
+
+MILLISECOND_NS = 1_000_000
+POINTS_MAX = 11_000
+STEP_MESSAGE = (
+    "zero or negative query resolution step widths are not accepted. Try a positive integer"
+)
+POINTS_MESSAGE = (
+    "exceeded maximum resolution of 11,000 points per timeseries. "
+    "Try decreasing the query resolution (?step=XX)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A query as its request asks it; a ``step_ns`` of 0 asks once, at ``start_ns``."""
+
+    text: str
+    start_ns: int
+    end_ns: int
+    step_ns: int
+    limit: int
+    lookback_ns: int
+    timeout_seconds: float | None
+    wants_statistics: bool
+
+
+async def instant(parts: Parts, request: Request) -> Response:
+    arguments = Arguments(request)
+    limit = arguments.read_or("limit", parse_limit, 0)
+    time_ns = arguments.read_or("time", parse_time, parts.clock.now_ns())
+    return await ask(parts, request, question(arguments, time_ns, time_ns, 0, limit))
+
+
+async def ranged(parts: Parts, request: Request) -> Response:
+    arguments = Arguments(request)
+    limit = arguments.read_or("limit", parse_limit, 0)
+    start_ns = arguments.read("start", parse_time)
+    end_ns = arguments.read("end", parse_time)
+    if end_ns < start_ns:
+        raise bad_argument("end", "end timestamp must not be before start time")
+    step_ns = arguments.read("step", parse_duration) // MILLISECOND_NS * MILLISECOND_NS
+    if step_ns <= 0:
+        raise bad_argument("step", STEP_MESSAGE)
+    if (end_ns - start_ns) // step_ns > POINTS_MAX:
+        raise Invalid(POINTS_MESSAGE)
+    return await ask(parts, request, question(arguments, start_ns, end_ns, step_ns, limit))
+
+
+def question(
+    arguments: Arguments, start_ns: int, end_ns: int, step_ns: int, limit: int
+) -> Question:
+    timeout_seconds = None
+    if arguments.text("timeout"):
+        timeout_seconds = arguments.read("timeout", parse_duration) / SECOND_NS
+    return Question(
+        text=arguments.text("query"),
+        start_ns=start_ns,
+        end_ns=end_ns,
+        step_ns=step_ns,
+        limit=limit,
+        lookback_ns=read_lookback(arguments.text("lookback_delta")),
+        timeout_seconds=timeout_seconds,
+        wants_statistics=arguments.text("stats") != "",
+    )
+
+
+def read_lookback(text: str) -> int:
+    """Not positive is the default, as in Prometheus."""
+    if not text:
+        return LOOKBACK_NS
+    try:
+        lookback_ns = parse_duration(text)
+    except Invalid as error:
+        raise Invalid(f"error parsing lookback delta duration: {error}") from error
+    return lookback_ns if lookback_ns > 0 else LOOKBACK_NS
+
+
+async def ask(parts: Parts, request: Request, asked: Question) -> Response:
+    def work(query: Query) -> Response:
+        expression = read_query(asked.text)
+        if asked.step_ns:
+            check_steppable(expression)
+        started_seconds = parts.clock.monotonic_seconds()
+        result = evaluated(query, expression, asked)
+        seconds = parts.clock.monotonic_seconds() - started_seconds
+        result, warnings = limited(result, asked.limit)
+        data = result_data(result, statistics_of(query, seconds, asked))
+        return answer(data, warnings=warnings, infos=result.infos)
+
+    return await parts.run(
+        request, work, text=asked.text, timeout_seconds=asked.timeout_seconds
+    )
+
+
+def read_query(text: str) -> Expr:
+    try:
+        return parse(text)
+    except Invalid as error:
+        raise bad_argument("query", error) from error
+
+
+def check_steppable(expression: Expr) -> None:
+    kind = kind_of(expression)
+    if kind not in (Kind.SCALAR, Kind.VECTOR):
+        raise bad_argument(
+            "query",
+            f'invalid expression type "{kind}" for range query, must be Scalar or instant Vector',
+        )
+
+
+def evaluated(query: Query, expression: Expr, asked: Question) -> Result:
+    program = evaluate(
+        expression,
+        start_ns=asked.start_ns,
+        end_ns=asked.end_ns,
+        step_ns=asked.step_ns,
+        lookback_ns=asked.lookback_ns,
+        cells_max=query.budget.cells_max,
+        text=asked.text,
+    )
+    try:
+        return query.drive(program)
+    except Invalid as error:
+        raise Failed(str(error)) from error
+
+
+def limited(result: Result, limit: int) -> tuple[Result, tuple[str, ...]]:
+    """The first ``limit`` series, with the warning that tells of it."""
+    samples = result.samples
+    labels = result.labels if samples is None else samples.labels
+    if not limit or len(labels) <= limit:
+        return result, result.warnings
+    warnings = (*result.warnings, TRUNCATED)
+    if samples is None:
+        values, present = result.values[:limit], result.present[:limit]
+        return replace(result, labels=labels[:limit], values=values, present=present), warnings
+    end = int(samples.offsets[limit])
+    cut = replace(
+        samples,
+        labels=labels[:limit],
+        offsets=samples.offsets[: limit + 1],
+        times_ns=samples.times_ns[:end],
+        values=samples.values[:end],
+    )
+    return replace(result, samples=cut), warnings
+
+
+def statistics_of(query: Query, seconds: float, asked: Question) -> bytes | None:
+    """What is measured here; Prometheus' peak of samples in memory is not."""
+    if not asked.wants_statistics:
+        return None
+    timings = {
+        "evalTotalTime": seconds,
+        "execQueueTime": query.queued_seconds,
+        "execTotalTime": query.queued_seconds + seconds,
+    }
+    samples = {"totalQueryableSamples": query.budget.meter.samples_read}
+    return dump({"timings": timings, "samples": samples})
+
+
+async def exemplars(parts: Parts, request: Request) -> Response:
+    """No exemplars are kept: the answer is empty, the question is still checked."""
+    parts.caller(request)
+    arguments = Arguments(request)
+    start_ns = arguments.read_or("start", parse_time, 0)
+    end_ns = arguments.read_or("end", parse_time, parts.clock.now_ns())
+    if end_ns < start_ns:
+        raise bad_argument("end", "end timestamp must not be before start timestamp")
+    read_query(arguments.text("query"))
+    return success([])
+
+
+async def formatted(parts: Parts, request: Request) -> Response:
+    parts.caller(request)
+    return success(format_query(read_query(Arguments(request).text("query"))))
