@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from orrery.errors import Exhausted, Unavailable
+from orrery.errors import Excess, Exhausted, Unavailable
 from orrery.model.effects import Labels
 
 
@@ -45,7 +45,8 @@ class FakeMeter:
         self.check()
         self.samples_read += count
         if self.samples_read > self.samples_max:
-            raise Exhausted("cannot read more samples: query_samples is reached")
+            excess = Excess("query_samples", "query", self.samples_max, self.samples_read)
+            raise Exhausted("cannot read more samples: query_samples is reached", excess)
 
     def add_series(self, count: int) -> None:
         self.series_selected += count
@@ -55,9 +56,21 @@ class FakeMeter:
 
 @dataclass(frozen=True)
 class FakeLimits:
-    query_series: int = 0
-    query_samples: int = 0
-    query_seconds: float = 60.0
+    series_max: int = 1000
+    samples_max: int = 1000
+    seconds_max: float = 60.0
+
+
+class FakeAdmission:
+    def __init__(self, **limits) -> None:
+        self.limits = FakeLimits(**limits)
+        self.counted: list[tuple[str, str, int]] = []
+
+    def query(self, tenant: str) -> FakeLimits:
+        return self.limits
+
+    def queried(self, tenant: str, outcome: str, samples_read: int) -> None:
+        self.counted.append((tenant, outcome, samples_read))
 
 
 @dataclass(frozen=True)

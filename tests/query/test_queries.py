@@ -3,13 +3,13 @@ import threading
 
 import pytest
 
-from orrery.errors import Exhausted, Unavailable
+from orrery.errors import Exhausted, OrreryError, Unavailable
 from orrery.model.effects import Fetch, Window
 from orrery.model.selector import Matcher, Operator, Selector
 from orrery.query.budget import Cancelled, TimedOut
 from orrery.query.queries import Asked, Queries, Query
 from orrery.query.schedule import Schedule
-from tests.query.fakes import FakeClock, FakeLimits, FakeMeter, FakeStore, Series
+from tests.query.fakes import FakeClock, FakeAdmission, FakeMeter, FakeStore, Series
 
 SECOND = 1_000_000_000
 ALL = Selector((Matcher("__name__", Operator.NOT_EQUAL, ""),))
@@ -20,13 +20,14 @@ WAIT_SECONDS = 10
 class Harness:
     def __init__(self, **limits) -> None:
         self.clock = FakeClock()
+        self.admission = FakeAdmission(**limits)
         self.slow: list[tuple[str, dict]] = []
         self.store = FakeStore({"acme": [Series({"host": "a"}, {SECOND: 4.0})]})
         self.schedule = Schedule(threads_max=1)
         self.queries = Queries(
             store=self.store,
             schedule=self.schedule,
-            limits_of=lambda tenant: FakeLimits(**limits),
+            admission=self.admission,
             meter_of=FakeMeter,
             clock=self.clock,
             on_slow=lambda event, fields: self.slow.append((event, fields)),
@@ -125,11 +126,27 @@ def test_a_caller_may_shorten_the_time_and_not_lengthen_it(harness):
         assert harness.queries.run_here(asked, deadline) == wanted
 
 
-def test_zero_is_no_limit(harness):
-    def limits(query: Query):
-        return query.budget.meter.samples_max, query.budget.meter.series_max
+def test_outcomes_are_counted_for_the_tenant():
+    harness = Harness(samples_max=0)
 
-    assert harness.queries.run_here(ASKED, limits) == (2**63 - 1, 2**63 - 1)
+    def fail(query: Query):
+        raise Unavailable("cannot read block")
+
+    def late(query: Query):
+        harness.clock.seconds += 61
+        raise Exhausted("late")
+
+    for work in (lambda query: query.drive(program()), fail, late):
+        with pytest.raises(OrreryError):
+            harness.queries.run_here(ASKED, work)
+    harness.queries.run_here(ASKED, lambda query: None)
+    assert harness.admission.counted == [
+        ("acme", "query_samples", 1),
+        ("acme", "failed", 0),
+        ("acme", "timeout", 0),
+        ("acme", "answered", 0),
+    ]
+    harness.schedule.close()
 
 
 def test_a_slow_query_is_told_with_what_it_cost(harness):
@@ -140,7 +157,7 @@ def test_a_slow_query_is_told_with_what_it_cost(harness):
     harness.queries.run_here(ASKED, slow)
     harness.queries.run_here(ASKED, lambda query: None)
     ((event, fields),) = harness.slow
-    assert event == "slow_query"
+    assert event == "query_slow"
     assert fields == {
         "tenant": "acme",
         "query": "up",

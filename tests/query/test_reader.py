@@ -121,9 +121,9 @@ def test_raw_samples_a_query_holds_are_bounded():
 
 def test_limits_of_the_tenant_reach_the_meter():
     with pytest.raises(Exhausted, match="query_series"):
-        reader(store(*hosts("abc")), query_series=2).fetch(stepped())
+        reader(store(*hosts("abc")), series_max=2).fetch(stepped())
     with pytest.raises(Exhausted, match="query_samples"):
-        reader(store(*hosts("abc")), query_samples=4).fetch(stepped())
+        reader(store(*hosts("abc")), samples_max=4).fetch(stepped())
 
 
 def test_a_resolution_that_is_not_kept_is_named():

@@ -9,8 +9,6 @@ from orrery.query.contract import Meter, MeterOf, QueryLimits
 CELLS_MAX = 50_000_000
 """Values one query may hold: 450 MB with their presence."""
 
-UNBOUNDED = 2**63 - 1
-
 
 class TimedOut(Exhausted):
     """The query ran longer than it may."""
@@ -68,13 +66,13 @@ def open_budget(
     cells_max: int = CELLS_MAX,
 ) -> Budget:
     """The clock starts now: time in the queue counts. A caller may only shorten the time."""
-    seconds = limits.query_seconds
+    seconds = limits.seconds_max
     if timeout_seconds is not None:
         seconds = min(seconds, timeout_seconds)
     return Budget(
         meter=meter_of(
-            samples_max=limits.query_samples or UNBOUNDED,
-            series_max=limits.query_series or UNBOUNDED,
+            samples_max=limits.samples_max,
+            series_max=limits.series_max,
             deadline_seconds=seconds,
         ),
         deadline_seconds=clock.monotonic_seconds() + seconds,

@@ -99,18 +99,23 @@ class Snapshots(Protocol):
 
 
 class QueryLimits(Protocol):
-    """A tenant's bounds on one query; 0 series or samples is no bound."""
+    """A tenant's bounds on one query."""
 
     @property
-    def query_series(self) -> int: ...
+    def series_max(self) -> int: ...
     @property
-    def query_samples(self) -> int: ...
+    def samples_max(self) -> int: ...
     @property
-    def query_seconds(self) -> float: ...
+    def seconds_max(self) -> float: ...
 
 
-class QueryLimitsOf(Protocol):
-    def __call__(self, tenant: str) -> QueryLimits: ...
+class Admission(Protocol):
+    """What a tenant may use, and the count of what it did; ``tenancy.admission`` is one."""
+
+    def query(self, tenant: str) -> QueryLimits: ...
+
+    def queried(self, tenant: str, outcome: str, samples_read: int) -> None:
+        """``outcome`` is ``answered``, ``failed``, ``cancelled``, ``timeout`` or a limit."""
 
 
 class MeterOf(Protocol):

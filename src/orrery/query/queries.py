@@ -11,21 +11,21 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from orrery.clock import Clock
-from orrery.errors import OrreryError
+from orrery.errors import Exhausted, OrreryError
 from orrery.model.selector import Matcher
-from orrery.query.budget import CELLS_MAX, Budget, open_budget
-from orrery.query.contract import MeterOf, QueryLimitsOf, Snapshots
+from orrery.query.budget import CELLS_MAX, Budget, Cancelled, TimedOut, open_budget
+from orrery.query.contract import Admission, MeterOf, Snapshots
 from orrery.query.reader import BATCH_CELLS_MAX, Reader
 from orrery.query.run import drive
 from orrery.query.schedule import Schedule
+from orrery.telemetry import Event
 
 T = TypeVar("T")
 OnCancel = Callable[[Callable[[], None]], None]
-SLOW_QUERY = "slow_query"
 TEXT_SHOWN_MAX = 2048
 
-OnSlow = Callable[[str, dict[str, object]], None]
-"""Takes an event name and its fields."""
+OnSlow = Callable[[Event, dict[str, object]], None]
+"""Takes an event and its fields."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Asked:
 class Queries:
     store: Snapshots
     schedule: Schedule
-    limits_of: QueryLimitsOf
+    admission: Admission
     meter_of: MeterOf
     clock: Clock
     on_slow: OnSlow | None = None
@@ -90,7 +90,7 @@ class Queries:
 
     def submit(self, asked: Asked, work: Callable[[Query], T]) -> "tuple[Budget, Future[T]]":
         budget = open_budget(
-            self.limits_of(asked.tenant),
+            self.admission.query(asked.tenant),
             meter_of=self.meter_of,
             clock=self.clock,
             timeout_seconds=asked.timeout_seconds,
@@ -108,18 +108,23 @@ class Queries:
     ) -> T:
         started_seconds = self.clock.monotonic_seconds()
         failure: OrreryError | None = None
+        outcome = "failed"
         try:
             budget.meter.check()
             snapshot = self.store.snapshot()
             reader = Reader(snapshot, asked.tenant, asked.forced, budget, self.batch_cells_max)
             query = Query(asked.tenant, budget, reader, started_seconds - submitted_seconds)
-            return work(query)
+            result = work(query)
+            outcome = "answered"
+            return result
         except OrreryError as error:
             failure = budget.explain(error)
+            outcome = outcome_of(failure)
             if failure is error:
                 raise
             raise failure from error
         finally:
+            self.admission.queried(asked.tenant, outcome, budget.meter.samples_read)
             self._report(asked, budget, submitted_seconds, started_seconds, failure)
 
     def _report(
@@ -134,7 +139,7 @@ class Queries:
         if self.on_slow is None or seconds < self.slow_seconds:
             return
         self.on_slow(
-            SLOW_QUERY,
+            Event.QUERY_SLOW,
             {
                 "tenant": asked.tenant,
                 "query": asked.text[:TEXT_SHOWN_MAX],
@@ -145,3 +150,13 @@ class Queries:
                 "error": "" if failure is None else str(failure),
             },
         )
+
+
+def outcome_of(failure: OrreryError) -> str:
+    """A fixed word for the tenant's counts."""
+    if isinstance(failure, Cancelled):
+        return "cancelled"
+    if isinstance(failure, TimedOut):
+        return "timeout"
+    excess = failure.excess if isinstance(failure, Exhausted) else None
+    return excess.limit if excess is not None else "failed"

@@ -1,6 +1,9 @@
 """``POST /api/v1/admin/tsdb/delete_series``: the one call of Prometheus' admin API served here."""
 
+import asyncio
+
 from orrery.errors import Invalid
+from orrery.model.selector import Selector
 from orrery.protocols.prometheus.arguments import (
     TIME_MAX_NS,
     TIME_MIN_NS,
@@ -10,11 +13,12 @@ from orrery.protocols.prometheus.arguments import (
 from orrery.protocols.prometheus.labels import read_selector
 from orrery.protocols.prometheus.parts import Parts
 from orrery.server.http import Request, Response
+from orrery.tenancy.tokens import Permission
 
 
 async def delete_series(parts: Parts, request: Request) -> Response:
     """Forced matchers of the caller hold here too: nobody deletes what they may not see."""
-    caller = parts.caller(request, "delete")
+    caller = parts.caller(request, Permission.DELETE)
     arguments = Arguments(request)
     texts = arguments.texts("match[]")
     if not texts:
@@ -22,6 +26,7 @@ async def delete_series(parts: Parts, request: Request) -> Response:
     start_ns = arguments.read_or("start", parse_time, TIME_MIN_NS)
     end_ns = arguments.read_or("end", parse_time, TIME_MAX_NS)
     for selector in [read_selector(text) for text in texts]:
-        matchers = (*selector.matchers, *caller.forced_matchers)
-        await parts.delete(caller.tenant, matchers, start_ns=start_ns, end_ns=end_ns)
+        reduced = Selector((*selector.matchers, *caller.forced_matchers))
+        deleted = parts.delete(caller.tenant, reduced, min_ns=start_ns, max_ns=end_ns)
+        await asyncio.wrap_future(deleted)
     return Response(204)

@@ -1,48 +1,32 @@
 """What the read side is handed by ``app``, and how a handler turns into one query."""
 
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from orrery.clock import Clock
-from orrery.model.selector import Matcher
+from orrery.model.selector import Selector
 from orrery.query.queries import Asked, Queries, Query
 from orrery.server.http import Request, Response
+from orrery.tenancy.access import Access, Caller
+from orrery.tenancy.tokens import Permission
 
 
-class Caller(Protocol):
-    @property
-    def tenant(self) -> str: ...
-    @property
-    def forced_matchers(self) -> tuple[Matcher, ...]: ...
-
-
-class Access(Protocol):
-    def caller(self, request: Request, *, permission: str, scheme: str) -> Caller:
-        """Who asks; ``Denied`` where they may not."""
-
-
-class MetadataRow(Protocol):
-    @property
-    def name(self) -> str: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def help(self) -> str: ...
-    @property
-    def unit(self) -> str: ...
+MetadataRow = tuple[str, str, str, str]
+"""(name, kind, help, unit)"""
 
 
 class MetadataOf(Protocol):
-    def __call__(self, tenant: str) -> Iterable[MetadataRow]:
-        """What writers told about the tenant's metrics."""
+    def __call__(self, tenant: str, name: str | None = None) -> Iterable[MetadataRow]:
+        """What writers told about the tenant's metrics, or about one."""
 
 
 class Delete(Protocol):
-    async def __call__(
-        self, tenant: str, matchers: tuple[Matcher, ...], *, start_ns: int, end_ns: int
-    ) -> None:
-        """Returns once the delete is durable and holds on reads; bounds are inclusive."""
+    def __call__(
+        self, tenant: str, selector: Selector, *, min_ns: int, max_ns: int
+    ) -> "Future[int]":
+        """Completes once the delete is durable and holds on reads; bounds are inclusive."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +41,7 @@ class Parts:
     retention: str = "0s"
     flags: Mapping[str, str] = field(default_factory=dict)
 
-    def caller(self, request: Request, permission: str = "read") -> Caller:
+    def caller(self, request: Request, permission: Permission = Permission.READ) -> Caller:
         return self.access.caller(request, permission=permission, scheme="prometheus")
 
     async def run(

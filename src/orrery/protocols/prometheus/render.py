@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from orrery.errors import Denied, Exhausted, Invalid, OrreryError, Unavailable
 from orrery.query.budget import Cancelled, TimedOut
 from orrery.server.http import Response
+from orrery.tenancy.access import Unauthenticated
 
 TRUNCATED = "results truncated due to limit"
 
@@ -27,6 +28,7 @@ STATUSES: tuple[tuple[type[OrreryError], int, str], ...] = (
     (NotFound, 404, "not_found"),
     (Failed, 422, "execution"),
     (Invalid, 400, "bad_data"),
+    (Unauthenticated, 401, "unauthorized"),
     (Denied, 403, "forbidden"),
     (Unavailable, 503, "unavailable"),
     (OrreryError, 500, "internal"),
@@ -44,7 +46,7 @@ def status_of(error: OrreryError) -> tuple[int, str]:
 def render_error(error: OrreryError) -> Response:
     status, name = status_of(error)
     body: dict[str, object] = {"status": "error", "errorType": name, "error": str(error)}
-    headers: tuple[tuple[str, str], ...] = ()
+    headers = error.headers if isinstance(error, Unauthenticated) else ()
     excess = error.excess if isinstance(error, Exhausted) else None
     if excess is not None:
         body["limit"] = {

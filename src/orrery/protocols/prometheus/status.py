@@ -149,7 +149,7 @@ async def metadata(parts: Parts, request: Request) -> Response:
     metric = arguments.text("metric")
 
     def work(query: Query) -> Response:
-        rows = [row for row in parts.metadata_of(query.tenant) if metric in ("", row.name)]
+        rows = list(parts.metadata_of(query.tenant, metric or None))
         if query.reader.forced:
             rows = visible(query, rows)
         return success(by_metric(rows, limit, metric_limit))
@@ -164,18 +164,18 @@ def visible(query: Query, rows: list[MetadataRow]) -> list[MetadataRow]:
     """
     names = set(query.reader.values(Values(PROMQL_NAME, (), TIME_MIN_NS, TIME_MAX_NS)))
     endings = ("", "_bucket", "_count", "_sum", "_total", "_info", "_created")
-    return [row for row in rows if any(row.name + ending in names for ending in endings)]
+    return [row for row in rows if any(row[0] + ending in names for ending in endings)]
 
 
 def by_metric(
     rows: Iterable[MetadataRow], limit: int, metric_limit: int
 ) -> dict[str, list[dict[str, str]]]:
     found: dict[str, list[dict[str, str]]] = {}
-    for row in rows:
-        if limit and row.name not in found and len(found) >= limit:
+    for name, kind, help_text, unit in rows:
+        if limit and name not in found and len(found) >= limit:
             continue
-        entries = found.setdefault(row.name, [])
-        entry = {"type": row.kind or "unknown", "help": row.help, "unit": row.unit}
+        entries = found.setdefault(name, [])
+        entry = {"type": kind or "unknown", "help": help_text, "unit": unit}
         if entry not in entries and not (metric_limit and len(entries) >= metric_limit):
             entries.append(entry)
     return found
