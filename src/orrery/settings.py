@@ -406,10 +406,10 @@ def markdown() -> str:
 
 def _markdown_row(setting: Setting, prefix: str) -> str:
     name = setting.name.removeprefix(prefix)
-    return f"| `{name}` | {_shown(setting.default)} | {setting.description} |"
+    return f"| `{name}` | {shown(setting.default)} | {setting.description} |"
 
 
-def _shown(default: object) -> str:
+def shown(default: object) -> str:
     if default is None:
         return "unset"
     if isinstance(default, tuple):

@@ -11,8 +11,9 @@ import pytest
 
 from orrery.errors import Invalid, Unavailable
 from orrery.server.http import Response
-from orrery.server.listen import TcpListener, UnixListener, parse_address, short_path
+from orrery.server.listen import TcpListener, UnixListener, parse_address
 from orrery.server.tls import Certificate
+from orrery.server.unix import short_path
 from tests.server.running import Running, route, until_closed
 
 REQUEST = b"GET /echo HTTP/1.1\r\nhost: x\r\n\r\n"

@@ -5,7 +5,6 @@
 
 import asyncio
 import contextlib
-import os
 import socket
 import stat
 import tempfile
@@ -21,6 +20,7 @@ from orrery.server.connection import Connection
 from orrery.server.hosts import is_loopback
 from orrery.server.limits import HttpLimits
 from orrery.server.tls import Certificate
+from orrery.server.unix import short_path
 from orrery.telemetry import Event, Events, Telemetry
 
 BACKLOG_MAX = 1024
@@ -269,13 +269,3 @@ def _open_unix(path: Path) -> socket.socket:
         opened.close()
         raise Unavailable(f"cannot listen on {str(path)!r}: {error.strerror or error}") from error
     return opened
-
-
-@contextlib.contextmanager
-def short_path(path: Path) -> Iterator[str]:
-    """A name for a socket file that fits the 108 bytes a Unix address may have."""
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{directory}/{path.name}"
-    finally:
-        os.close(directory)

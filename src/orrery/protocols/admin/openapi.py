@@ -70,5 +70,5 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
     return in_path + in_query
 
 
-def _content(content_type: str, schema: Any) -> dict[str, Any]:
+def _content(content_type: str, schema: object) -> dict[str, Any]:
     return {"content": {content_type: {"schema": schema}}}

@@ -1,0 +1,40 @@
+"""What the command line asks of ``orrery.app``, which is such an object as a module."""
+
+import importlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
+
+import click
+
+if TYPE_CHECKING:
+    from orrery.settings import Settings
+    from orrery.tenancy.administration import Administration
+
+Row = dict[str, object]
+"""One finding or step: printed as ``key=value`` pairs, or as a line of JSON."""
+
+
+class Application(Protocol):
+    def serve(self, settings: "Settings") -> None:
+        """Runs the server until SIGTERM or SIGINT."""
+
+    def administration(self, data_dir: Path) -> "AbstractContextManager[Administration]":
+        """Takes the data directory's lock, with no server running."""
+
+    def compact(self, data_dir: Path) -> Iterator[Row]:
+        """Takes the lock and compacts everything; a row a step."""
+
+    def inspect(self, data_dir: Path, part: str) -> Iterator[Row]:
+        """Describes ``log``, ``blocks``, ``manifest`` or ``all``; reads only, needs no lock."""
+
+    def verify(self, data_dir: Path) -> Iterator[Row]:
+        """Reads every stored byte; each row says what was read, whether it is ``ok``, and why
+        not. Needs no lock."""
+
+
+def application(context: click.Context) -> Application:
+    """What the caller of ``main`` handed in, else ``orrery.app``."""
+    given = context.find_root().obj
+    return cast(Application, given or importlib.import_module("orrery.app"))

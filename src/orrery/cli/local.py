@@ -1,0 +1,43 @@
+"""Runs one operation of the admin API without a server; ``reach`` calls it."""
+
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+from orrery.errors import Invalid, OrreryError
+from orrery.protocols.admin import operations, wire
+from orrery.server.http import UNIX_PEER, Request
+from orrery.server.router import Missing, Router
+from orrery.tenancy.access import Caller, Scheme
+from orrery.tenancy.administration import OPERATOR, Administration
+from orrery.tenancy.tokens import Permission
+
+
+class OperatorAccess:
+    """Whoever may open the data directory may administer it."""
+
+    def caller(self, request: Request, *, permission: Permission, scheme: Scheme) -> Caller:
+        return OPERATOR
+
+
+class NoMaintenance:
+    def compact(self) -> AsyncIterator[dict[str, object]]:
+        raise Invalid("cannot compact here: the command line compacts by itself")
+
+
+async def run_operation(
+    administration: Administration, method: str, path: str, body: bytes
+) -> tuple[int, bytes]:
+    """(status, JSON) as a server would answer."""
+    routes = operations.routes(
+        access=OperatorAccess(), administration=administration, maintenance=NoMaintenance()
+    )
+    parts = urlsplit(path)
+    found = Router(routes).find(method, parts.path)
+    assert not isinstance(found, Missing), f"no operation {method} {path}"
+    request = Request(method, parts.path, parts.query, {}, body, UNIX_PEER, found.parameters)
+    try:
+        response = await found.route.handler(request)
+    except OrreryError as error:
+        response = wire.render_error(error)
+    assert isinstance(response.body, bytes), "compaction alone streams"
+    return response.status, response.body
