@@ -1,6 +1,7 @@
-"""What a wire's write handler is handed: who asks, and where a batch goes.
+"""What ingest hands to the wires, and what it asks of those around it.
 
-``protocols/<wire>/write`` programs against these; ``app`` hands in the parts that keep them.
+``protocols/<wire>/write`` programs against ``Access``, ``Accept`` and ``Written``; ``Accept`` against
+``Limits`` (kept by ``tenancy``) and ``Tally``; ``app`` hands in the parts.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from typing import Protocol
 
 from orrery.kernels.batch import Batch
 from orrery.server.http import Request
+from orrery.store.kernels import ResolveBounds
 
 Label = tuple[str, str]
 Rejected = tuple[int, str]
@@ -29,39 +31,23 @@ class Access(Protocol):
     def caller(self, request: Request, *, permission: str, scheme: str) -> Caller:
         """``Denied`` where the caller is unknown or lacks the permission; with ``headers`` where
         it may try again with credentials."""
-"""What ingest asks of those around it: limits from ``tenancy``, counters from ``telemetry``."""
-from orrery.store.kernels import ResolveBounds
-class Limits(Protocol):
-    """A tenant's limits; calls may come from any thread and must be quick."""
-    def admit(self, tenant: str, sample_count: int) -> None:
-        """Takes ``sample_count`` from the tenant's rates, or raises ``Exhausted`` and takes
-        nothing."""
-    def bounds(self, tenant: str, now_ns: int) -> ResolveBounds:
-        """What a batch of this tenant may hold and add now."""
-class Tally(Protocol):
-    """Counts what happened to samples; calls may come from any thread."""
-    def accepted(self, tenant: str, *, sample_count: int, new_series_count: int) -> None:
-        """Logged, applied and about to be acknowledged."""
-    def refused(self, tenant: str, *, sample_count: int, reason: str) -> None:
-        """``reason`` is one of a few words: limit, pressure, rejected, failed."""
-class NoTally:
-    """Counts nothing: for tools and tests."""
-    def accepted(self, tenant: str, *, sample_count: int, new_series_count: int) -> None:
-        pass
-    def refused(self, tenant: str, *, sample_count: int, reason: str) -> None:
-        pass
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What became of a batch once it is as durable as ``acknowledgement`` says.
-
-    ``acknowledgement`` is the class reached: fsynced, memory or replicated.
-    """
+    """The acknowledgement of one batch: everything in it but what is listed or counted as
+    rejected is in the log, as durable as ``acknowledgement`` says, and readable."""
 
     sample_count: int
-    rejected: Sequence[Rejected]
+    samples_rejected_count: int
+    series_rejected_count: int
+    new_series_count: int
+    rejected: tuple[Rejected, ...]
+    """A bounded list."""
     acknowledgement: str
+    """``fsynced``, ``memory`` or ``replicated``."""
+    offset: int | None
+    """Of the log record; None where nothing was left to log."""
 
 
 class Accept(Protocol):
@@ -79,13 +65,34 @@ class Accept(Protocol):
         ``Unavailable`` (raised here or in the future) refuse the whole batch. Called from any
         thread.
         """
-    """The acknowledgement of one batch: everything in it but what is listed or counted as
-    rejected is in the log, as durable as ``acknowledgement`` says, and readable."""
-    samples_rejected_count: int
-    series_rejected_count: int
-    new_series_count: int
-    rejected: tuple[tuple[int, str], ...]
-    """(line or position of the series, reason); a bounded list."""
-    """``fsynced`` or ``memory``."""
-    offset: int | None
-    """Of the log record; None where nothing was left to log."""
+
+
+class Limits(Protocol):
+    """A tenant's limits; calls may come from any thread and must be quick."""
+
+    def admit(self, tenant: str, sample_count: int) -> None:
+        """Takes ``sample_count`` from the tenant's rates, or raises ``Exhausted`` and takes
+        nothing."""
+
+    def bounds(self, tenant: str, now_ns: int) -> ResolveBounds:
+        """What a batch of this tenant may hold and add now."""
+
+
+class Tally(Protocol):
+    """Counts what happened to samples; calls may come from any thread."""
+
+    def accepted(self, tenant: str, *, sample_count: int, new_series_count: int) -> None:
+        """Logged, applied and about to be acknowledged."""
+
+    def refused(self, tenant: str, *, sample_count: int, reason: str) -> None:
+        """``reason`` is one of a few words: limit, pressure, rejected, failed."""
+
+
+class NoTally:
+    """Counts nothing: for tools and tests."""
+
+    def accepted(self, tenant: str, *, sample_count: int, new_series_count: int) -> None:
+        pass
+
+    def refused(self, tenant: str, *, sample_count: int, reason: str) -> None:
+        pass
