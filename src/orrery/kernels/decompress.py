@@ -1,4 +1,4 @@
-"""Bounded decompression of request bodies, called by ``server`` for handlers that want them plain."""
+"""Bounded decompression of request bodies, for handlers that want them plain."""
 
 from orrery._core import decompress
 
