@@ -5,14 +5,62 @@ Every function releases the interpreter lock while it works. Errors are those of
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 # --- aggregate.rs
 
+def aggregate(
+    operation: str,
+    values: NDArray[np.float64],
+    present: NDArray[np.bool_],
+    group_index: NDArray[np.uint32],
+    group_count: int,
+    parameter: NDArray[np.float64],
+    *,
+    meter: Meter | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]: ...
+def pick(
+    operation: str,
+    values: NDArray[np.float64],
+    present: NDArray[np.bool_],
+    group_index: NDArray[np.uint32],
+    group_count: int,
+    k: NDArray[np.float64],
+    *,
+    meter: Meter | None = None,
+) -> NDArray[np.bool_]: ...
+def histogram_quantile(
+    upper_bounds: NDArray[np.float64],
+    counts: NDArray[np.float64],
+    present: NDArray[np.bool_],
+    q: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]: ...
+
 # --- answer.rs
+
+def matrix_json(
+    labels: Sequence[tuple[tuple[str, str], ...]],
+    start_ms: int,
+    step_ms: int,
+    values: NDArray[np.float64],
+    present: NDArray[np.bool_],
+) -> bytes: ...
+def samples_json(
+    labels: Sequence[tuple[tuple[str, str], ...]],
+    offsets: NDArray[np.int64],
+    times_ns: NDArray[np.int64],
+    values: NDArray[np.float64],
+) -> bytes: ...
+def vector_json(
+    labels: Sequence[tuple[tuple[str, str], ...]],
+    time_ms: int,
+    values: NDArray[np.float64],
+    present: NDArray[np.bool_],
+) -> bytes: ...
+def scalar_json(time_ms: int, value: float) -> bytes: ...
 
 # --- batch.rs
 
@@ -208,9 +256,50 @@ def scan_frames(
 def find_witness(data: bytes, *, position: int, offset: int) -> int | None:
     """Where a good frame behind ``position`` says that the bytes there had been durable."""
 
+# --- memory_source.rs
+
+def memory_source(
+    tenant: str,
+    series: Sequence[bytes],
+    offsets: NDArray[np.int64],
+    times_ns: NDArray[np.int64],
+    values: NDArray[np.float64],
+    *,
+    order: int = 0,
+    deletes_through: int = 0,
+) -> Source: ...
+
 # --- merge.rs
 
 # --- meter.rs
+
+@final
+class Meter:
+    """What one query has used and may use. Safe to share between threads.
+
+    0 samples or series is no bound; the deadline counts from the meter's making. A limit that is
+    reached raises ``Exhausted`` naming ``query_samples``, ``query_series`` or ``query_seconds``,
+    a cancelled query ``Unavailable``.
+    """
+
+    def __new__(
+        cls, *, samples_max: int, series_max: int, deadline_seconds: float | None = None
+    ) -> Meter: ...
+    def cancel(self) -> None:
+        """Stops the query at its next poll; may come from any thread."""
+
+    def check(self) -> None:
+        """Raises where the query is cancelled or late."""
+
+    def add_samples(self, count: int) -> None:
+        """Counts samples read outside the core."""
+
+    @property
+    def samples_read(self) -> int: ...
+    @property
+    def series_read(self) -> int: ...
+    @property
+    def elapsed_seconds(self) -> float: ...
 
 # --- pages.rs
 
@@ -271,6 +360,9 @@ def decode_remote_write_2(
     """Decodes an ``io.prometheus.write.v2.Request``, after taking off ``encoding``."""
 
 # --- selector.rs
+
+def check_matchers(matchers: Sequence[tuple[str, str, str]]) -> None: ...
+def matcher_passes(matcher: tuple[str, str, str], values: Sequence[str]) -> list[bool]: ...
 
 # --- series.rs
 
@@ -363,6 +455,109 @@ class SeriesTable:
 
 # --- snapshot.rs
 
+@final
+class Snapshot:
+    """Sources and deletes as they were when a query began.
+
+    A delete row is (log offset, tenant, matchers, min_ns, max_ns): it hides samples of sources
+    whose deletes reach less far. Time bounds are inclusive.
+    """
+
+    def __new__(
+        cls,
+        sources: Sequence[Source],
+        deletes: Sequence[tuple[int, str, Sequence[tuple[str, str, str]], int, int]],
+    ) -> Snapshot: ...
+    def select(
+        self,
+        tenant: str,
+        matchers: Sequence[tuple[str, str, str]],
+        min_ns: int,
+        max_ns: int,
+        meter: Meter,
+    ) -> Selection:
+        """Series that pass every matcher and may have samples in the range, sorted by their
+        PromQL labels; all of the tenant's where there is no matcher."""
+
+    def label_names(
+        self,
+        tenant: str,
+        selectors: Sequence[Sequence[tuple[str, str, str]]],
+        min_ns: int,
+        max_ns: int,
+        meter: Meter,
+    ) -> list[str]:
+        """Sorted names of labels of the series that any selector selects; of all where there is
+        none (then names that only deleted series had stay until a compaction)."""
+
+    def label_values(
+        self,
+        tenant: str,
+        label: str,
+        selectors: Sequence[Sequence[tuple[str, str, str]]],
+        min_ns: int,
+        max_ns: int,
+        meter: Meter,
+    ) -> list[str]:
+        """Sorted values of a label, or of ``__name__``, ``__measurement__``, ``__field__``."""
+
+@final
+class Selection:
+    """Selected series by their position; holds on to what the snapshot held.
+
+    Reads must lie inside the selected range: sources outside it were not asked.
+    """
+
+    def __len__(self) -> int: ...
+    def canonical(self, at: int) -> bytes: ...
+    def collision(self) -> tuple[bytes, bytes] | None:
+        """Two series with one set of PromQL labels, where there are any."""
+
+    def text_series(self) -> list[int]:
+        """Series in which numeric reads so far met strings or bytes, which they leave out."""
+
+    def promql_labels(self, first: int, count: int) -> list[tuple[tuple[str, str], ...]]:
+        """Sorted pairs, ``__name__`` among them."""
+
+    def window(
+        self,
+        first: int,
+        count: int,
+        *,
+        function: str,
+        start_ns: int,
+        step_ns: int,
+        step_count: int,
+        range_ns: int,
+        offset_ns: int,
+        parameters: Sequence[float],
+        meter: Meter,
+        threads: int | None = None,
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """(values, present), each (count, step_count). ``threads`` is all cores where None."""
+
+    def samples(
+        self, first: int, count: int, min_ns: int, max_ns: int, meter: Meter
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        """(offsets, times, values) as numbers: bool 1 or 0, strings and bytes left out."""
+
+    def columns(
+        self, first: int, count: int, min_ns: int, max_ns: int, meter: Meter
+    ) -> list[
+        tuple[
+            str,
+            NDArray[np.uint32],
+            NDArray[np.int64],
+            NDArray[np.float64]
+            | NDArray[np.int64]
+            | NDArray[np.uint64]
+            | NDArray[np.bool_]
+            | tuple[NDArray[np.int64], bytes],
+        ]
+    ]:
+        """(kind, series, times, values) of each kind that occurs; ``series`` counts from 0 at
+        ``first``; values of strings and bytes are a pair of offsets and bytes."""
+
 # --- source.rs
 
 class Source:
@@ -374,3 +569,19 @@ class Source:
     def time_range(self) -> tuple[int, int] | None: ...
 
 # --- window.rs
+
+def window_over_steps(
+    function: str,
+    values: NDArray[np.float64],
+    present: NDArray[np.bool_],
+    *,
+    in_start_ns: int,
+    in_step_ns: int,
+    start_ns: int,
+    step_ns: int,
+    step_count: int,
+    range_ns: int,
+    offset_ns: int,
+    parameters: Sequence[float],
+    meter: Meter | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]: ...
