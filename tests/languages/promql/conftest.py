@@ -13,4 +13,5 @@ for _name in ("window", "aggregate"):
         _module = types.ModuleType(f"orrery.kernels.{_name}")
         _module.window_over_steps = oracle.window_over_steps
         _module.aggregate = oracle.aggregate
+        _module.pick = oracle.pick
         sys.modules[f"orrery.kernels.{_name}"] = _module

@@ -281,3 +281,24 @@ def aggregate(operation, values, present, group_index, group_count, parameter, *
             else:
                 out[group, step] = AGGREGATES[operation](found)
     return out, there
+
+
+def pick(operation, values, present, group_index, group_count, k, *, meter=None):
+    """Which cells topk, bottomk or limitk keep: of equal values the earlier rows."""
+    stays = np.zeros_like(present)
+    for group in range(group_count):
+        rows = np.nonzero(np.asarray(group_index) == group)[0]
+        for step in range(values.shape[1]):
+            there = [row for row in rows if present[row, step]]
+            if operation != "limitk":
+                sign = -1 if operation == "topk" else 1
+                there.sort(
+                    key=lambda row, sign=sign, step=step: preference(sign * values[row, step])
+                )
+            count = int(k[step % len(k)])
+            stays[there[: max(0, count)], step] = True
+    return stays
+
+
+def preference(value):
+    return (math.isnan(value), 0.0 if math.isnan(value) else value)

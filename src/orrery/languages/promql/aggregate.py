@@ -10,7 +10,7 @@ from hashlib import blake2b
 
 import numpy as np
 
-from orrery.kernels.aggregate import aggregate
+from orrery.kernels.aggregate import aggregate, pick
 from orrery.languages.promql.durations import format_number, format_plain
 from orrery.languages.promql.nodes import Aggregation
 from orrery.languages.promql.tokens import go_quote
@@ -108,7 +108,7 @@ def _aggregate(
         operation,
         np.ascontiguousarray(batch.values),
         np.ascontiguousarray(batch.present),
-        index.astype(np.uint32),
+        index,
         len(keys),
         np.ascontiguousarray(parameter),
     )
@@ -205,12 +205,14 @@ class Choosing:
     def _choose(self, vector: Vector, groups: Indexes) -> Bools:
         if self.node.operator == "limit_ratio":
             return vector.present & chosen_by_ratio(vector.labels, self.parameter)
-        chosen = np.zeros_like(vector.present)
-        for group in range(int(groups.max(initial=-1)) + 1):
-            rows = np.nonzero(groups == group)[0]
-            ranks = _ranks(self.node.operator, vector.values[rows], vector.present[rows])
-            chosen[rows] = vector.present[rows] & (ranks < self.parameter)
-        return chosen
+        return pick(
+            self.node.operator,
+            np.ascontiguousarray(vector.values),
+            np.ascontiguousarray(vector.present),
+            groups,
+            int(groups.max(initial=-1)) + 1,
+            np.ascontiguousarray(self.parameter),
+        )
 
     def result(self) -> Vector:
         if self.kept is None:
@@ -229,18 +231,6 @@ class Choosing:
 
 def _rank_key(operator: str, values: Floats) -> Floats:
     return -values if operator == "topk" else values
-
-
-def _ranks(operator: str, values: Floats, present: Bools) -> Indexes:
-    """The place of each row at each step, 0 the best; NaN after numbers, the absent last."""
-    if operator == "limitk":
-        return np.cumsum(present, axis=0) - 1
-    ranked = _rank_key(operator, values)
-    worse = np.where(present, np.isnan(ranked), 2)
-    order = np.lexsort((ranked, worse), axis=0)
-    ranks = np.empty_like(order)
-    np.put_along_axis(ranks, order, np.arange(len(order))[:, None], axis=0)
-    return ranks
 
 
 def chosen_by_ratio(labels: list[Labels], ratios: Floats) -> Bools:

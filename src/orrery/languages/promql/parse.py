@@ -35,7 +35,6 @@ from orrery.languages.promql.tokens import Lexer, ParseError, Token, describe, g
 from orrery.model.selector import PROMQL_NAME, Matcher, Operator
 
 NESTING_DEPTH_MAX = 100
-OPERATORS_MAX = 20_000
 
 _POWERS = {
     "or": 1,
@@ -81,7 +80,6 @@ class Parser:
         self.tokens = Lexer(text).tokens()
         self.index = 0
         self.depth = 0
-        self.operator_count = 0
 
     @property
     def current(self) -> Token:
@@ -116,14 +114,20 @@ class Parser:
     # --- expressions
 
     def expression(self, power_min: int) -> Expr:
+        depth = self.depth
+        self.deepen()
+        left = self.unary() if self.current.kind in ("+", "-") else self.postfix(self.primary())
+        while (power := _POWERS.get(self.current.kind, 0)) > power_min:
+            self.deepen()
+            left = self.binary(left, power)
+        self.depth = depth
+        return left
+
+    def deepen(self) -> None:
+        """Each operator of a chain lies one deeper in the tree, as each bracket does."""
         self.depth += 1
         if self.depth > NESTING_DEPTH_MAX:
             self.fail(f"the expression nests deeper than nesting_depth_max {NESTING_DEPTH_MAX}")
-        left = self.unary() if self.current.kind in ("+", "-") else self.postfix(self.primary())
-        while (power := _POWERS.get(self.current.kind, 0)) > power_min or power == 7 == power_min:
-            left = self.binary(left, power)
-        self.depth -= 1
-        return left
 
     def unary(self) -> Expr:
         token = self.advance()
@@ -134,9 +138,6 @@ class Parser:
         return Unary(token.kind, operand, start=token.start, end=operand.end)
 
     def binary(self, left: Expr, power: int) -> Expr:
-        self.operator_count += 1
-        if self.operator_count > OPERATORS_MAX:
-            self.fail(f"the query has more operators than operators_max {OPERATORS_MAX}")
         operator = self.advance()
         return_bool = self.accept("bool") is not None
         if return_bool and operator.kind not in COMPARISONS:
@@ -205,8 +206,8 @@ class Parser:
             case "{":
                 return self.vector_selector("", token)
             case "end of input":
-                cause = "no expression found in input" if len(self.tokens) == 1 else ""
-                self.fail(cause or "unexpected end of input")
+                empty = len(self.tokens) == 1
+                self.fail("no expression found in input" if empty else "unexpected end of input")
         if token.kind in AGGREGATIONS and self.following.kind in ("(", "by", "without"):
             return self.aggregation()
         if self.following.kind == "(" and token.kind in (
