@@ -44,6 +44,7 @@ NETWORK_NAMES = {
     "dropin": "node_network_receive_drop_total",
     "dropout": "node_network_transmit_drop_total",
 }
+NOT_DISKS = ("loop", "ram", "zram", "fd")
 CPU_MODES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
 
 
@@ -155,7 +156,9 @@ def _memory() -> Iterator[Point]:
 
 
 def _disks() -> Iterator[Point]:
-    for device, counters in psutil.disk_io_counters(perdisk=True).items():
+    for device, counters in (psutil.disk_io_counters(perdisk=True) or {}).items():
+        if device.startswith(NOT_DISKS):
+            continue
         for field, name in DISK_NAMES.items():
             yield name, (("device", device),), getattr(counters, field)
         yield "node_disk_io_time_seconds_total", (("device", device),), counters.busy_time / 1000

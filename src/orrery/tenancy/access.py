@@ -111,7 +111,7 @@ class TokenAccess:
     def _permitted(self, token: Token, request: Request, permission: Permission) -> Caller:
         if permission not in token.permissions:
             raise Denied(
-                f"cannot {permission}: token {token.id} lacks the permission {permission!r}"
+                f"cannot {permission}: token {token.id} lacks the permission '{permission}'"
             )
         is_system = token.tenant == SYSTEM
         return Caller(
