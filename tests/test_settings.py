@@ -82,7 +82,7 @@ def test_file_that_is_not_there(tmp_path):
 
 
 def test_unknown_variable_is_named():
-    with pytest.raises(Invalid, match="'ORRERY_HTPP'.*did you mean 'ORRERY_HTTP'"):
+    with pytest.raises(Invalid, match=r"'ORRERY_HTPP'.*did you mean 'ORRERY_HTTP'"):
         load(environment={"ORRERY_HTPP": "x"})
 
 

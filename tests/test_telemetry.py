@@ -30,7 +30,7 @@ def test_logfmt_leaves_out_what_is_not_known():
     assert logfmt({"a": None, "b": 1}) == "b=1"
 
 
-@pytest.fixture()
+@pytest.fixture
 def log():
     logger, lines = logging.Logger("orrery"), io.StringIO()
     logger.addHandler(handler(lines))

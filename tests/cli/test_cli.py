@@ -43,12 +43,12 @@ class Application:
         yield from self.rows
 
 
-@pytest.fixture()
+@pytest.fixture
 def application():
     return Application()
 
 
-@pytest.fixture()
+@pytest.fixture
 def run(application, tmp_path):
     def invoke(*arguments, environment=None):
         on_data = arguments and arguments[0] not in ("serve", "settings", "version", "--help")
@@ -215,7 +215,7 @@ async def answer_query(request):
     return Response(200, json.dumps({"status": "success", "data": result}).encode())
 
 
-@pytest.fixture()
+@pytest.fixture
 def server(application, tmp_path):
     parts = application.parts
     routes = operations.routes(

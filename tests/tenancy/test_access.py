@@ -12,7 +12,7 @@ from tests.tenancy.parts import OPERATOR, Parts, request
 READ, WRITE, DELETE, ADMIN = Permission
 
 
-@pytest.fixture()
+@pytest.fixture
 def parts():
     return Parts()
 

@@ -10,7 +10,7 @@ from tests.tenancy.parts import OPERATOR, Parts
 ADMIN_OF_A = Caller("a", frozenset({Permission.ADMIN}), token_id="t")
 
 
-@pytest.fixture()
+@pytest.fixture
 def parts():
     return Parts()
 

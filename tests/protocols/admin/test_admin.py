@@ -61,7 +61,7 @@ class Admin:
         return response.status, json.loads(body)
 
 
-@pytest.fixture()
+@pytest.fixture
 def admin():
     return Admin()
 
