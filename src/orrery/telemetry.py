@@ -6,7 +6,7 @@
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import IO
@@ -61,18 +61,10 @@ class Telemetry:
         self.denied = self._counter("orrery_denied", "Requests without a right.", "reason")
 
     def _define_writes(self) -> None:
-        self.samples_accepted = self._counter(
-            "orrery_samples_accepted", "Samples acknowledged.", "protocol"
-        )
+        self.samples_accepted = self._counter("orrery_samples_accepted", "Samples acknowledged.")
         self.samples_refused = self._counter(
             "orrery_samples_refused", "Samples not taken.", "reason"
         )
-        self.write_seconds = self._histogram(
-            "orrery_write_seconds", "From a write's body to its acknowledgement.", "protocol"
-        )
-        self.log_appended_bytes = self._counter("orrery_log_appended_bytes", "Records appended.")
-        self.log_fsync_seconds = self._histogram("orrery_log_fsync_seconds", "Log syncs.")
-        self.log_queue_bytes = self._gauge("orrery_log_queue_bytes", "Records awaiting the disk.")
         self.log_unflushed_bytes = self._gauge(
             "orrery_log_unflushed_bytes", "What a restart now would replay, about."
         )
@@ -80,28 +72,24 @@ class Telemetry:
     def _define_store(self) -> None:
         self.head_bytes = self._gauge("orrery_head_bytes", "Memory of recent samples.")
         self.head_samples = self._gauge("orrery_head_samples", "Samples in memory.")
-        self.head_series = self._gauge("orrery_head_series", "Series in memory.")
+        self.series = self._gauge("orrery_series", "Series in memory, all tenants together.")
+        self.series_bytes = self._gauge("orrery_series_bytes", "Memory of names and index.")
         self.flush_seconds = self._histogram("orrery_flush_seconds", "Flushes of the head.")
         self.compaction_seconds = self._histogram("orrery_compaction_seconds", "Compactions.")
         self.blocks = self._gauge("orrery_blocks", "Live blocks.")
         self.block_bytes = self._gauge("orrery_block_bytes", "Size of the live blocks.")
+        self.block_samples = self._gauge("orrery_block_samples", "Samples in the live blocks.")
+        self.deletes_pending = self._gauge(
+            "orrery_deletes_pending", "Deletes that hold on reads and await compaction."
+        )
         self.store_failures = self._counter(
             "orrery_store_failures", "Background work that failed and is tried again.", "work"
         )
-        self.disk_free_bytes = self._gauge(
-            "orrery_disk_free_bytes", "Free space where the data directory is."
-        )
-        self.deletes = self._counter("orrery_deletes", "Deletes acknowledged.")
 
     def _define_queries(self) -> None:
-        self.queries = self._counter("orrery_queries", "Queries ended.", "language", "outcome")
-        self.query_seconds = self._histogram(
-            "orrery_query_seconds", "From parsing to the last frame.", "language"
+        self.queries_slow = self._counter(
+            "orrery_queries_slow", "Queries slower than query_slow_seconds."
         )
-        self.queries_active = self._gauge("orrery_queries_active", "Queries running or waiting.")
-        self.query_samples_read = self._counter("orrery_query_samples_read", "Samples decoded.")
-        self.query_series_read = self._counter("orrery_query_series_read", "Series touched.")
-        self.tenants_active = self._gauge("orrery_tenants_active", "Tenants with a request lately.")
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
         return Counter(name, help_text, labels, registry=self.registry)
@@ -148,17 +136,15 @@ class Event(StrEnum):
     REQUESTS_CUT_OFF = "requests_cut_off"
     DISCONNECT_CALLBACK_FAILED = "disconnect_callback_failed"
     QUERY_SLOW = "query_slow"
-    RECOVERY_STARTED = "recovery_started"
-    RECOVERY_FINISHED = "recovery_finished"
-    LOG_TAIL_CUT = "log_tail_cut"
-    LOG_FAILED = "log_failed"
-    FLUSHED = "flushed"
+    REPLAY_DONE = "replay_done"
+    FLUSH_DONE = "flush_done"
     FLUSH_FAILED = "flush_failed"
-    COMPACTED = "compacted"
+    COMPACTION_DONE = "compaction_done"
     COMPACTION_FAILED = "compaction_failed"
-    RETENTION_APPLIED = "retention_applied"
-    DISK_LOW = "disk_low"
-    DISK_RECOVERED = "disk_recovered"
+    BLOCKS_EXPIRED = "blocks_expired"
+    FILES_REMOVED = "files_removed"
+    SERIES_SWEPT = "series_swept"
+    LOG_TRIM_FAILED = "log_trim_failed"
     ADMIN_ACTION = "admin_action"
     HOST_METRICS_FAILED = "host_metrics_failed"
     USAGE_FAILED = "usage_failed"
@@ -245,3 +231,44 @@ def handler(stream: IO[str]) -> logging.Handler:
     made = logging.StreamHandler(stream)
     made.setFormatter(LogfmtFormatter())
     return made
+
+
+class StoreTelemetry:
+    """The store's events as log lines and metrics; ``observe`` is what the store is handed."""
+
+    def __init__(self, *, telemetry: Telemetry, events: Events) -> None:
+        self._telemetry = telemetry
+        self._events = events
+
+    def observe(self, event: str, fields: Mapping[str, object]) -> None:
+        known = Event(event)
+        seconds = fields.get("seconds")
+        if known is Event.FLUSH_DONE and isinstance(seconds, float):
+            self._telemetry.flush_seconds.observe(seconds)
+        elif known is Event.COMPACTION_DONE and isinstance(seconds, float):
+            self._telemetry.compaction_seconds.observe(seconds)
+        if "error" in fields:
+            self._telemetry.store_failures.labels(event.removesuffix("_failed")).inc()
+            self._events.error(known, **fields)
+        else:
+            self._events.info(known, **fields)
+
+    def slow_query(self, event: Event, fields: Mapping[str, object]) -> None:
+        self._telemetry.queries_slow.inc()
+        self._events.warning(event, **fields)
+
+    def follow(self, statistics: Callable[[], Mapping[str, float]]) -> None:
+        """Gauges that are read from the store when they are asked for."""
+        followed = {
+            "head_bytes": self._telemetry.head_bytes,
+            "head_samples": self._telemetry.head_samples,
+            "series_count": self._telemetry.series,
+            "series_bytes": self._telemetry.series_bytes,
+            "block_count": self._telemetry.blocks,
+            "block_bytes": self._telemetry.block_bytes,
+            "block_samples": self._telemetry.block_samples,
+            "delete_count": self._telemetry.deletes_pending,
+            "unflushed_log_bytes": self._telemetry.log_unflushed_bytes,
+        }
+        for name, gauge in followed.items():
+            gauge.set_function(lambda name=name: statistics()[name])

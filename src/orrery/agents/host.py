@@ -4,7 +4,6 @@
 node exporter, so that dashboards made for it fit.
 """
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
@@ -12,14 +11,13 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
+from orrery.agents.periodic import Periodic
 from orrery.clock import Clock
 from orrery.errors import OrreryError
 from orrery.model.effects import Labels
 from orrery.telemetry import Event, Events
 
 Point = tuple[str, Labels, float]
-SLICE_SECONDS = 0.2
-"""The longest sleep: how late a stop is noticed."""
 
 MEMORY_NAMES = {
     "total": "node_memory_MemTotal_bytes",
@@ -77,21 +75,23 @@ class HostAgent:
     ) -> None:
         self._tenant = tenant
         self._instance = ("instance", instance)
-        self._period_seconds = period_seconds
         self._write = write
         self._clock = clock
-        self._events = events
         self._collect = collect or host_points
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="host-metrics", daemon=True)
+        self._turns = Periodic(
+            name="host-metrics",
+            period_seconds=period_seconds,
+            work=self.write_once,
+            expected=(OrreryError, OSError, psutil.Error),
+            on_failure=lambda error: events.warning(Event.HOST_METRICS_FAILED, message=error),
+            clock=clock,
+        )
 
     def start(self) -> None:
-        self._thread.start()
+        self._turns.start()
 
     def stop(self) -> None:
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._turns.stop()
 
     def write_once(self) -> None:
         points = list(self._collect())
@@ -104,25 +104,6 @@ class HostAgent:
 
     def _labelled(self, labels: Labels) -> Labels:
         return tuple(sorted((*labels, self._instance)))
-
-    def _run(self) -> None:
-        due_seconds = self._clock.monotonic_seconds()
-        while not self._stopping.is_set():
-            try:
-                self.write_once()
-            except (OrreryError, OSError, psutil.Error) as error:
-                self._events.warning(Event.HOST_METRICS_FAILED, message=error)
-            # A write that took longer than the period skips the turns it missed.
-            now = self._clock.monotonic_seconds()
-            due_seconds = max(due_seconds + self._period_seconds, now)
-            self._sleep_until(due_seconds)
-
-    def _sleep_until(self, due_seconds: float) -> None:
-        while not self._stopping.is_set():
-            left_seconds = due_seconds - self._clock.monotonic_seconds()
-            if left_seconds <= 0:
-                return
-            self._clock.sleep_seconds(min(left_seconds, SLICE_SECONDS))
 
 
 def host_points() -> Iterator[Point]:

@@ -1,0 +1,600 @@
+"""The composition root: the only module that constructs parts, and the only one that knows all.
+
+``cli`` calls :func:`serve` and the offline commands, ``api.open`` calls :func:`open_engine`.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+import uvloop
+
+from orrery.agents.host import HostAgent
+from orrery.agents.periodic import Periodic
+from orrery.clock import Chance, Clock, SystemChance, SystemClock
+from orrery.errors import Invalid, OrreryError
+from orrery.ingest.accept import Accept
+from orrery.ingest.front import Front, OwnSeries
+from orrery.ingest.turns import BoundedExecutor
+from orrery.kernels.decompress import decompress
+from orrery.kernels.meter import Meter
+from orrery.kernels.selector import check_matchers
+from orrery.log.local import LocalLog, LogLimits
+from orrery.model.selector import Matcher, Selector
+from orrery.objects.local import LocalObjects
+from orrery.protocols.admin import operations, pages
+from orrery.protocols.influxdb import status as influxdb_status
+from orrery.protocols.influxdb import write as influxdb_write
+from orrery.protocols.prometheus import reads as prometheus_reads
+from orrery.protocols.prometheus import write as prometheus_write
+from orrery.protocols.prometheus.parts import MetadataRow, Parts
+from orrery.query.queries import Queries
+from orrery.query.schedule import Schedule
+from orrery.server.application import Application
+from orrery.server.hosts import HostPolicy
+from orrery.server.http import Route
+from orrery.server.limits import Budget, HttpLimits
+from orrery.server.listen import HttpServer, Listener, TcpListener, UnixListener, parse_address
+from orrery.server.router import Router
+from orrery.server.tls import Certificate
+from orrery.settings import Settings
+from orrery.store.bounds import StoreBounds
+from orrery.store.engine import Store, Upkeep
+from orrery.store.inspect import inspect as inspect_directory
+from orrery.store.inspect import verify as verify_directory
+from orrery.store.layout import DataDirectory
+from orrery.store.native import NativeKernels
+from orrery.telemetry import Event, Events, StoreTelemetry, Telemetry
+from orrery.tenancy.access import Access, OpenAccess, TokenAccess, check_exposure
+from orrery.tenancy.administration import Administration
+from orrery.tenancy.admission import Admission
+from orrery.tenancy.audit import AuditFile
+from orrery.tenancy.documents import Documents
+from orrery.tenancy.limits import TenantLimits
+from orrery.tenancy.usage import UsageSeries
+
+VERSION = installed_version("orrery-db")
+DAY_SECONDS = 86_400
+NS = 1_000_000_000
+ADMIN_SOCKET = "admin.sock"
+AUDIT_FILE = "audit.log"
+HEAD_HARD_FACTOR = 3
+"""Writes are refused once the head is this many times the size at which it is flushed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """One data directory with its ways in and out, without a server."""
+
+    directory: DataDirectory
+    log: LocalLog
+    store: Store
+    upkeep: Upkeep
+    documents: Documents
+    limits: TenantLimits
+    admission: Admission
+    accept: Accept
+    schedule: Schedule
+    queries: Queries
+    clock: Clock
+
+    def close(self) -> None:
+        """What was accepted is answered, then flushed, so that the next start is quick."""
+        self.schedule.close()
+        self.accept.close()
+        self.upkeep.stop()
+        try:
+            self.store.flush()
+        finally:
+            self.store.close()
+            self.log.close()
+            self.directory.close()
+
+
+def open_engine(
+    path: str | Path,
+    *,
+    settings: Settings | None = None,
+    clock: Clock | None = None,
+    telemetry: Telemetry | None = None,
+    events: Events | None = None,
+) -> Engine:
+    """Takes the directory, replays the log, starts upkeep."""
+    settings = settings or Settings()
+    clock = clock or SystemClock()
+    telemetry = telemetry or Telemetry()
+    events = events or Events(logging.getLogger("orrery"))
+    directory = DataDirectory(Path(path)).open()
+    log: LocalLog | None = None
+    try:
+        objects = LocalObjects(directory.objects_path)
+        log = LocalLog(directory.log_path, limits=_log_limits(settings))
+        documents = Documents(
+            objects=objects, clock=clock, recheck_seconds=settings.control_recheck_seconds
+        )
+        limits = TenantLimits(documents=documents, defaults=settings.limits)
+        admission = Admission(limits=limits, clock=clock)
+        watch = StoreTelemetry(telemetry=telemetry, events=events)
+        store = Store(
+            blocks_path=directory.blocks_path,
+            objects=objects,
+            log=log,
+            kernels=NativeKernels(),
+            clock=clock,
+            bounds=_store_bounds(settings),
+            retention_days=lambda tenant: _retention_days(limits, tenant),
+            observe=watch.observe,
+        )
+        accept = Accept(
+            store=store,
+            log=log,
+            limits=admission,
+            clock=clock,
+            tally=TenantTally(admission=admission, telemetry=telemetry),
+        )
+        schedule = Schedule(
+            threads_max=settings.query_threads, queue_max=settings.query_concurrent_max
+        )
+        queries = Queries(
+            store=store,
+            schedule=schedule,
+            limits_of=admission.query,
+            meter_of=Meter,
+            clock=clock,
+            on_slow=watch.slow_query,
+            slow_seconds=settings.query_slow_seconds,
+        )
+        upkeep = Upkeep(store, observe=watch.observe, interval_seconds=settings.compaction_seconds)
+        watch.follow(store.statistics)
+        upkeep.start()
+    except BaseException:
+        if log is not None:
+            log.close()
+        directory.close()
+        raise
+    return Engine(
+        directory=directory,
+        log=log,
+        store=store,
+        upkeep=upkeep,
+        documents=documents,
+        limits=limits,
+        admission=admission,
+        accept=accept,
+        schedule=schedule,
+        queries=queries,
+        clock=clock,
+    )
+
+
+class TenantTally:
+    """Counts samples for the tenant's usage and for the server's own metrics."""
+
+    def __init__(self, *, admission: Admission, telemetry: Telemetry) -> None:
+        self._admission = admission
+        self._telemetry = telemetry
+
+    def accepted(self, tenant: str, *, sample_count: int, new_series_count: int) -> None:
+        self._admission.accepted(tenant, sample_count)
+        self._admission.registered(tenant, new_series_count)
+        self._telemetry.samples_accepted.inc(sample_count)
+
+    def refused(self, tenant: str, *, sample_count: int, reason: str) -> None:
+        self._admission.refused(tenant, reason, sample_count)
+        self._telemetry.samples_refused.labels(reason).inc(sample_count)
+
+
+def _retention_days(limits: TenantLimits, tenant: str) -> float | None:
+    seconds = limits.of(tenant).retention_seconds
+    return seconds / DAY_SECONDS if seconds else None
+
+
+def _log_limits(settings: Settings) -> LogLimits:
+    return LogLimits(
+        segment_bytes_max=settings.log_segment_bytes_max,
+        queue_bytes_max=settings.log_queue_bytes_max,
+    )
+
+
+def _store_bounds(settings: Settings) -> StoreBounds:
+    return StoreBounds(
+        head_bytes_flush=settings.head_bytes_max,
+        head_bytes_max=settings.head_bytes_max * HEAD_HARD_FACTOR,
+        log_replay_bytes_max=settings.log_replay_bytes_max,
+        grace_seconds=settings.object_grace_seconds,
+        series_idle_ns=settings.series_idle_seconds * NS,
+        disk_reserve_bytes=settings.disk_free_bytes_min,
+    )
+
+
+# --- the server
+
+
+def serve(settings: Settings) -> None:
+    """Runs until SIGTERM or SIGINT; SIGHUP reads certificates again."""
+    logging.basicConfig(
+        level=settings.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(message)s"
+    )
+    uvloop.run(_serve(settings, clock=SystemClock(), chance=SystemChance()))
+
+
+async def _serve(settings: Settings, *, clock: Clock, chance: Chance) -> None:
+    host, port = parse_address(settings.http)
+    listener = TcpListener(host, port, _certificate(settings))
+    check_exposure(
+        auth=settings.auth, is_loopback=listener.is_loopback, forced=settings.auth_none_forced
+    )
+    telemetry, events = Telemetry(), Events(logging.getLogger("orrery"))
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    engine = await asyncio.to_thread(
+        open_engine,
+        settings.data_dir,
+        settings=settings,
+        clock=clock,
+        telemetry=telemetry,
+        events=events,
+    )
+    try:
+        async with _serving(engine, listener, settings, telemetry, events, clock, chance) as server:
+            loop.add_signal_handler(signal.SIGHUP, server.reload_certificates)
+            _greet(server.urls[0], settings)
+            await stopping.wait()
+    finally:
+        await asyncio.to_thread(engine.close)
+
+
+@contextlib.asynccontextmanager
+async def _serving(
+    engine: Engine,
+    listener: TcpListener,
+    settings: Settings,
+    telemetry: Telemetry,
+    events: Events,
+    clock: Clock,
+    chance: Chance,
+) -> AsyncIterator[HttpServer]:
+    executors = Executors(settings)
+    limits = _http_limits(settings)
+    budget = Budget(limits.bodies_bytes_max)
+    router = Router(_routes(engine, executors, settings, telemetry, events, clock, chance))
+
+    def application_for(one: Listener) -> Application:
+        is_local = isinstance(one, UnixListener)
+        checked = settings.auth == "none" and not is_local
+        return Application(
+            router=router,
+            limits=limits,
+            budget=budget,
+            hosts=HostPolicy(settings.http_allow_host) if checked else None,
+            is_local=is_local,
+            decompress=decompress,
+            executor=executors.bodies,
+            clock=clock,
+            chance=chance,
+            telemetry=telemetry,
+            events=events,
+        )
+
+    server = HttpServer(
+        listeners=[listener, UnixListener(engine.directory.path / ADMIN_SOCKET)],
+        application_for=application_for,
+        limits=limits,
+        telemetry=telemetry,
+        events=events,
+    )
+    agents = _agents(engine, settings, events, clock)
+    try:
+        await server.start()
+        for agent in agents:
+            agent.start()
+        yield server
+    finally:
+        for agent in agents:
+            await asyncio.to_thread(agent.stop)
+        await server.stop()
+        await asyncio.to_thread(executors.close)
+
+
+class Executors:
+    """Threads besides those of queries and upkeep."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.bodies = ThreadPoolExecutor(settings.http_threads, thread_name_prefix="bodies")
+        self.ingest = BoundedExecutor(
+            threads=settings.ingest_threads,
+            pending_max=settings.ingest_requests_max,
+            limit_name="ingest_requests_max",
+        )
+
+    def close(self) -> None:
+        self.ingest.shutdown()
+        self.bodies.shutdown()
+
+
+def _routes(
+    engine: Engine,
+    executors: Executors,
+    settings: Settings,
+    telemetry: Telemetry,
+    events: Events,
+    clock: Clock,
+    chance: Chance,
+) -> list[Route]:
+    """ADD A PROTOCOL: one line here."""
+    access = _access(engine, settings, telemetry, clock)
+    front = Front(accept=engine.accept, is_durable=lambda tenant: _is_durable(engine, tenant))
+    size_bytes_max = settings.http_body_decompressed_bytes_max
+    administration = _administration(
+        engine.directory, engine.documents, engine.limits, events, clock, chance
+    )
+    return [
+        *prometheus_write.routes(
+            access=access,
+            accept=front,
+            decode_executor=executors.ingest,
+            size_bytes_max=size_bytes_max,
+        ),
+        *influxdb_write.routes(
+            access=access,
+            accept=front,
+            decode_executor=executors.ingest,
+            clock=clock,
+            size_bytes_max=size_bytes_max,
+        ),
+        *influxdb_status.routes(version=VERSION),
+        *prometheus_reads.routes(_reading(engine, access, settings, clock)),
+        *operations.routes(
+            access=access,
+            administration=administration,
+            maintenance=Compaction(engine.store),
+        ),
+        *pages.routes(
+            access=access,
+            telemetry=telemetry,
+            is_open=settings.auth == "none" or settings.metrics_open,
+            not_ready=engine.store.not_ready,
+            links=LINKS,
+            version=VERSION,
+        ),
+    ]
+
+
+LINKS = (
+    ("/api/v1/query", "PromQL, as Prometheus serves it"),
+    ("/api/v1/write", "Prometheus remote write 1.0 and 2.0"),
+    ("/write", "InfluxDB line protocol, version 1"),
+    ("/api/v2/write", "InfluxDB line protocol, version 2"),
+)
+
+
+def _reading(engine: Engine, access: Access, settings: Settings, clock: Clock) -> Parts:
+    def metadata_of(tenant: str) -> Iterable[MetadataRow]:
+        return [Metadata(*row) for row in engine.store.metadata_of(tenant)]
+
+    async def delete(
+        tenant: str, matchers: tuple[Matcher, ...], *, start_ns: int, end_ns: int
+    ) -> None:
+        future = await asyncio.to_thread(
+            engine.accept.delete, tenant, Selector(matchers), min_ns=start_ns, max_ns=end_ns
+        )
+        await asyncio.wrap_future(future)
+
+    return Parts(
+        access=access,
+        queries=engine.queries,
+        metadata_of=metadata_of,
+        delete=delete,
+        clock=clock,
+        version=VERSION,
+        started_ns=clock.now_ns(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    name: str
+    kind: str
+    help: str
+    unit: str
+
+
+class Compaction:
+    """Compaction by hand, a line of progress a step, for the admin API."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def compact(self) -> AsyncIterator[dict[str, object]]:
+        loop = asyncio.get_running_loop()
+        steps: asyncio.Queue[dict[str, object] | None] = asyncio.Queue()
+
+        def tell(row: dict[str, object] | None) -> None:
+            loop.call_soon_threadsafe(steps.put_nowait, row)
+
+        def work() -> None:
+            try:
+                for row in _compacting(self._store, tell):
+                    tell(row)
+            except OrreryError as error:
+                tell({"event": "failed", "error": str(error)})
+            finally:
+                tell(None)
+
+        thread = threading.Thread(target=work, name="compaction-by-hand")
+        thread.start()
+        while (row := await steps.get()) is not None:
+            yield row
+
+
+def _compacting(
+    store: Store, tell: Callable[[dict[str, object]], None]
+) -> Iterator[dict[str, object]]:
+    store.flush()
+    yield {"event": "flushed"}
+    count = store.compact(
+        lambda reason, done, left: tell(
+            {"event": "rewritten", "reason": reason, "done_bytes": done, "left_bytes": left}
+        )
+    )
+    blocks = store.blocks()
+    yield {
+        "event": "compacted",
+        "rewrites": count,
+        "blocks": len(blocks),
+        "bytes": sum(block.byte_count for block in blocks),
+        "samples": sum(block.sample_count for block in blocks),
+    }
+
+
+def _agents(
+    engine: Engine, settings: Settings, events: Events, clock: Clock
+) -> "list[HostAgent | Periodic]":
+    own = OwnSeries(accept=engine.accept)
+    agents: list[HostAgent | Periodic] = []
+    if settings.host_metrics_seconds:
+        agents.append(
+            HostAgent(
+                tenant=settings.host_metrics_tenant,
+                instance=socket.gethostname(),
+                period_seconds=settings.host_metrics_seconds,
+                write=own,
+                clock=clock,
+                events=events,
+            )
+        )
+    if settings.usage_seconds:
+        usage = UsageSeries(
+            admission=engine.admission,
+            active_series=engine.store.table.active_series,
+            write=own,
+            clock=clock,
+        )
+        agents.append(
+            Periodic(
+                name="usage",
+                period_seconds=settings.usage_seconds,
+                work=usage.write,
+                expected=(OrreryError, TimeoutError),
+                on_failure=lambda error: events.warning(Event.USAGE_FAILED, message=error),
+                clock=clock,
+            )
+        )
+    return agents
+
+
+def _access(engine: Engine, settings: Settings, telemetry: Telemetry, clock: Clock) -> Access:
+    if settings.auth == "token":
+        return TokenAccess(documents=engine.documents, clock=clock, telemetry=telemetry)
+    return OpenAccess(telemetry=telemetry)
+
+
+def _is_durable(engine: Engine, tenant: str) -> bool:
+    return engine.admission.limits(tenant).acknowledgement != "memory"
+
+
+def _certificate(settings: Settings) -> Certificate | None:
+    if settings.tls_certificate_file is None or settings.tls_key_file is None:
+        return None
+    return Certificate(
+        certificate_file=Path(settings.tls_certificate_file), key_file=Path(settings.tls_key_file)
+    )
+
+
+def _http_limits(settings: Settings) -> HttpLimits:
+    return HttpLimits(
+        header_bytes_max=settings.http_header_bytes_max,
+        header_seconds_max=settings.http_header_seconds_max,
+        body_bytes_max=settings.http_body_bytes_max,
+        body_decompressed_bytes_max=settings.http_body_decompressed_bytes_max,
+        body_seconds_max=settings.http_body_seconds_max,
+        bodies_bytes_max=settings.http_bodies_bytes_max,
+        connections_max=settings.http_connections_max,
+        requests_max=settings.http_requests_max,
+        keep_alive_seconds=settings.http_keep_alive_seconds,
+        stall_seconds_max=settings.http_stall_seconds_max,
+        gzip_bytes_min=settings.http_gzip_bytes_min,
+        grace_seconds=settings.http_grace_seconds,
+        slow_seconds=settings.http_slow_seconds,
+        log_requests=settings.http_log_requests,
+    )
+
+
+def _greet(url: str, settings: Settings) -> None:
+    """On a terminal: where it listens and what to try."""
+    tenant = "" if settings.auth == "none" else " (each needs a token: orrery token create)"
+    query = "rate(node_cpu_seconds_total[1m])" if settings.host_metrics_seconds else "up"
+    sys.stdout.write(
+        f"Orrery {VERSION} listens on {url}, data in {settings.data_dir}{tenant}\n"
+        f"  Prometheus:  remote_write: [{{url: {url}/api/v1/write}}]\n"
+        f'  Telegraf:    [[outputs.influxdb]]  urls = ["{url}"]  skip_database_creation = true\n'
+        f"  Grafana:     a Prometheus data source at {url}\n"
+        f"  Try:         curl -s {url}/api/v1/query --data-urlencode 'query={query}'\n"
+    )
+    sys.stdout.flush()
+
+
+# --- commands without a server
+
+
+def _administration(
+    directory: DataDirectory,
+    documents: Documents,
+    limits: TenantLimits,
+    events: Events,
+    clock: Clock,
+    chance: Chance,
+) -> Administration:
+    return Administration(
+        documents=documents,
+        limits=limits,
+        audit=AuditFile(directory.path / AUDIT_FILE, clock=clock, events=events),
+        check_matchers=check_matchers,
+        tenants_with_data=lambda: (),
+        clock=clock,
+        chance=chance,
+    )
+
+
+@contextlib.contextmanager
+def administration(data_dir: Path) -> Iterator[Administration]:
+    """Tenants and tokens of a directory that no server has open."""
+    clock, events = SystemClock(), Events(logging.getLogger("orrery"))
+    with DataDirectory(data_dir).open() as directory:
+        documents = Documents(objects=LocalObjects(directory.objects_path), clock=clock)
+        limits = TenantLimits(documents=documents, defaults=Settings().limits)
+        yield _administration(directory, documents, limits, events, clock, SystemChance())
+
+
+def compact(data_dir: Path) -> Iterator[dict[str, object]]:
+    """Flushes and compacts a directory that no server has open; a row a step."""
+    if not data_dir.is_dir():
+        raise Invalid(f"cannot compact {str(data_dir)!r}: there is no such directory")
+    engine = open_engine(data_dir)
+    rows: list[dict[str, object]] = []
+    try:
+        for row in _compacting(engine.store, rows.append):
+            yield from rows
+            rows.clear()
+            yield row
+    finally:
+        engine.close()
+
+
+def inspect(data_dir: Path, part: str) -> Iterator[Mapping[str, object]]:
+    return iter(inspect_directory(data_dir, part, kernels=NativeKernels()))
+
+
+def verify(data_dir: Path) -> Iterator[Mapping[str, object]]:
+    return iter(verify_directory(data_dir, kernels=NativeKernels()))
