@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 from orrery.clock import Clock
 from orrery.errors import Exhausted, OrreryError, Unavailable
 from orrery.ingest.apply import Follower, Step
-from orrery.ingest.contract import Limits, NoTally, Tally, Written
+from orrery.ingest.contract import Limits, Written
 from orrery.log.contract import Log
 from orrery.model.selector import Selector
 from orrery.store.engine import Store
@@ -43,7 +43,6 @@ class Accept:
         log: Log,
         limits: Limits,
         clock: Clock,
-        tally: Tally | None = None,
         durable_class: str = DURABLE,
         bytes_in_flight_max: int = BYTES_IN_FLIGHT_MAX,
     ) -> None:
@@ -51,7 +50,6 @@ class Accept:
         self._log = log
         self._limits = limits
         self._clock = clock
-        self._tally = tally or NoTally()
         self._durable_class = durable_class
         self._bytes_max = bytes_in_flight_max
         self._lock = threading.Lock()
@@ -75,30 +73,15 @@ class Accept:
         in the future leaves open whether it was.
         """
         count = batch.sample_count
-        self._gate(tenant, count, lambda: self._limits.admit(tenant, count), reason="limit")
-        self._gate(tenant, count, self._store.check_writable, reason="pressure")
-        answer: Future[Written] = Future()
-        answer.set_running_or_notify_cancel()
-        with self._lock:
-            self._gate(tenant, count, self._check_open, reason="pressure")
-            resolved = self._store.table.resolve(
-                tenant,
-                batch,
-                defaults=list(defaults),
-                forced=list(forced),
-                bounds=self._limits.bounds(tenant, self._clock.now_ns()),
-            )
-            if resolved.sample_count > 0:
-                self._gate(
-                    tenant,
-                    count,
-                    lambda: self._enter_samples(tenant, resolved, answer, durable=durable),
-                    reason="pressure",
-                )
-        self._count_rejected(tenant, resolved)
-        if resolved.sample_count == 0:
-            answer.set_result(self._written(resolved, None, durable=durable))
-        return answer
+        self._limits.admit(tenant, count)
+        try:
+            self._store.check_writable()
+            with self._lock:
+                return self._resolve_and_enter(tenant, batch, defaults, forced, durable=durable)
+        except BaseException:
+            self._limits.give_back(tenant, count)
+            self._limits.refused(tenant, "pressure", count)
+            raise
 
     def write_metadata(self, tenant: str, rows: Sequence[MetadataRow]) -> "Future[int | None]":
         """Rows of (name, kind, help, unit); what is known already is not logged again.
@@ -156,21 +139,42 @@ class Accept:
             self._closed = True
         self._follower.close()
 
+    def _resolve_and_enter(
+        self, tenant: str, batch: Batch, defaults: Labels, forced: Labels, *, durable: bool
+    ) -> "Future[Written]":
+        self._check_open()
+        bounds = self._limits.bounds(tenant, self._clock.now_ns())
+        resolved = self._store.table.resolve(
+            tenant,
+            batch,
+            defaults=list(defaults),
+            forced=list(forced),
+            bounds=self._store.kernels.resolve_bounds(bounds),
+        )
+        self._limits.registered(tenant, resolved.new_series_count)
+        answer: Future[Written] = Future()
+        answer.set_running_or_notify_cancel()
+        if resolved.sample_count > 0:
+            self._enter_samples(tenant, resolved, answer, durable=durable)
+        else:
+            answer.set_result(self._written(resolved, None, durable=durable))
+        if resolved.samples_rejected_count:
+            self._limits.give_back(tenant, resolved.samples_rejected_count)
+            self._limits.refused(tenant, "rejected", resolved.samples_rejected_count)
+        return answer
+
     def _enter_samples(
         self, tenant: str, resolved: Resolved, answer: "Future[Written]", *, durable: bool
     ) -> None:
         def apply(offset: int) -> Written:
             self._store.apply(resolved, offset)
-            self._tally.accepted(
-                tenant,
-                sample_count=resolved.sample_count,
-                new_series_count=resolved.new_series_count,
-            )
+            self._limits.accepted(tenant, resolved.sample_count)
             return self._written(resolved, offset, durable=durable)
 
         def failed(_error: BaseException) -> None:
             self._store.table.forget_definitions()
-            self._tally.refused(tenant, sample_count=resolved.sample_count, reason="failed")
+            self._limits.give_back(tenant, resolved.sample_count)
+            self._limits.refused(tenant, "failed", resolved.sample_count)
 
         record = resolved.record(self._store.epoch)
         try:
@@ -196,13 +200,6 @@ class Accept:
             raise
         self._follower.enter(Step(logged, apply, failed, answer, len(record)))
 
-    def _gate(self, tenant: str, count: int, check: Callable[[], None], *, reason: str) -> None:
-        try:
-            check()
-        except (Exhausted, Unavailable):
-            self._tally.refused(tenant, sample_count=count, reason=reason)
-            raise
-
     def _check_open(self) -> None:
         """Under the lock: what has room now still has it when its record is made."""
         if self._closed:
@@ -211,12 +208,6 @@ class Accept:
             raise Exhausted(
                 f"cannot write: {self._follower.byte_count} of {self._bytes_max} bytes are on "
                 "their way into the log"
-            )
-
-    def _count_rejected(self, tenant: str, resolved: Resolved) -> None:
-        if resolved.samples_rejected_count:
-            self._tally.refused(
-                tenant, sample_count=resolved.samples_rejected_count, reason="rejected"
             )
 
     def _written(self, resolved: Resolved, offset: int | None, *, durable: bool) -> Written:

@@ -1,4 +1,5 @@
 """What ingest hands to the wires, and what it asks of those around it.
+"""What ingest asks of ``tenancy``, and what it answers to the wires."""
 
 ``protocols/<wire>/write`` programs against ``Access``, ``Accept`` and ``Written``; ``Accept`` against
 ``Limits`` (kept by ``tenancy``) and ``Tally``; ``app`` hands in the parts.
@@ -12,6 +13,7 @@ from typing import Protocol
 from orrery.kernels.batch import Batch
 from orrery.server.http import Request
 from orrery.store.kernels import ResolveBounds
+from orrery.store.kernels import Bounds
 
 Label = tuple[str, str]
 Rejected = tuple[int, str]
@@ -68,20 +70,25 @@ class Accept(Protocol):
 
 
 class Limits(Protocol):
-    """A tenant's limits; calls may come from any thread and must be quick."""
+    """A tenant's limits and counts; calls may come from any thread and must be quick.
+
+    ``tenancy.admission.Admission`` is the real one.
+    """
 
     def admit(self, tenant: str, sample_count: int) -> None:
-        """Takes ``sample_count`` from the tenant's rates, or raises ``Exhausted`` and takes
-        nothing."""
+        """Takes ``sample_count`` from the tenant's rates, or raises ``Exhausted``, has counted
+        the refusal and takes nothing."""
 
-    def bounds(self, tenant: str, now_ns: int) -> ResolveBounds:
+    def give_back(self, tenant: str, sample_count: int) -> None:
+        """Admitted samples that were not stored after all."""
+
+    def bounds(self, tenant: str, now_ns: int) -> Bounds:
         """What a batch of this tenant may hold and add now."""
 
+    def registered(self, tenant: str, series_count: int) -> None:
+        """New series that a batch brought."""
 
-class Tally(Protocol):
-    """Counts what happened to samples; calls may come from any thread."""
-
-    def accepted(self, tenant: str, *, sample_count: int, new_series_count: int) -> None:
+    def accepted(self, tenant: str, sample_count: int) -> None:
         """Logged, applied and about to be acknowledged."""
 
     def refused(self, tenant: str, *, sample_count: int, reason: str) -> None:
@@ -96,3 +103,19 @@ class NoTally:
 
     def refused(self, tenant: str, *, sample_count: int, reason: str) -> None:
         pass
+    def refused(self, tenant: str, reason: str, sample_count: int) -> None:
+        """``reason`` is a fixed word: ``pressure``, ``rejected`` or ``failed``."""
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The acknowledgement of one batch: everything in it but what is listed or counted as
+    rejected is in the log, as durable as ``acknowledgement`` says, and readable."""
+    sample_count: int
+    samples_rejected_count: int
+    series_rejected_count: int
+    new_series_count: int
+    rejected: tuple[tuple[int, str], ...]
+    """(line or position of the series, reason); a bounded list."""
+    acknowledgement: str
+    """``fsynced`` or ``memory``."""
+    offset: int | None
+    """Of the log record; None where nothing was left to log."""

@@ -72,11 +72,15 @@ class BlockFiles:
         with self._lock:
             self._pending.difference_update(names)
 
-    def remove_unlisted(self, live: Collection[str], *, grace_seconds: float) -> list[str]:
+    def remove_unlisted(
+        self, live: Callable[[], Collection[str]], *, grace_seconds: float
+    ) -> list[str]:
         """Removes files that were in no manifest for ``grace_seconds``; returns their names."""
         found = {path.name for path in self._directory.iterdir() if _NAME.fullmatch(path.name)}
+        # In this order: what is no longer pending stands in the manifest that is read after.
         with self._lock:
-            old = self._grace.expired(found - set(live) - self._pending, grace_seconds)
+            pending = set(self._pending)
+        old = self._grace.expired(found - pending - set(live()), grace_seconds)
         for name in old:
             self.path(name).unlink(missing_ok=True)
         return old

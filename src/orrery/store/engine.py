@@ -211,18 +211,19 @@ class Store:
 
     def remove_unlisted(self) -> None:
         """Removes files and objects that no manifest lists, after the grace period."""
-        grace_seconds = self._parts.bounds.grace_seconds
-        manifest = self.manifest()
-        live = [block.name for block in manifest.blocks]
-        removed = self._state.files.remove_unlisted(live, grace_seconds=grace_seconds)
-        listed = {*manifest.checkpoints, manifest.metadata}
+        state, grace_seconds = self._state, self._parts.bounds.grace_seconds
+        removed = state.files.remove_unlisted(
+            lambda: [block.name for block in self.blocks()], grace_seconds=grace_seconds
+        )
         prefix = partition_prefix(self.partition)
-        found = [
+        found = {
             name
             for folder in ("checkpoints/", "metadata/")
             for name, _ in self._parts.objects.list(prefix + folder)
-        ]
-        for name in self._object_grace.expired(set(found) - listed, grace_seconds):
+        }
+        with state.lock:
+            unlisted = found - state.pending_objects - set(state.manifest.objects())
+        for name in self._object_grace.expired(unlisted, grace_seconds):
             self._parts.objects.delete(name)
             removed.append(name)
         if removed:

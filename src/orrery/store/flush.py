@@ -58,7 +58,8 @@ def _flush_frozen(state: State, frozen: Frozen) -> None:
             flushed=Flushed(frozen.next_offset, checkpoints, metadata),
         )
     finally:
-        state.files.settle([block.entry.name for block in blocks])
+        state.settle(blocks)
+        state.settle_objects()
     state.checkpoint_since, state.checkpoint_whole = since, False
     state.metadata_saved = changes
     seconds = state.parts.clock.monotonic_seconds() - began

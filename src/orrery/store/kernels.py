@@ -9,6 +9,7 @@ from typing import Protocol
 Source = object
 Batch = object
 Snapshot = object
+ResolveBounds = object
 
 Matchers = tuple[tuple[str, str, str], ...]
 """(label, operator, value)"""
@@ -82,16 +83,26 @@ class Resolved(Protocol):
     def record(self, epoch: int) -> bytes: ...
 
 
-@dataclass(frozen=True, slots=True)
-class ResolveBounds:
+class Bounds(Protocol):
     """What one batch may hold and add. ``label_bytes_max`` is for names and values alike."""
 
-    time_min_ns: int
-    time_max_ns: int
-    active_series_max: int
-    new_series_max: int
-    label_count_max: int
-    label_bytes_max: int
+    @property
+    def time_min_ns(self) -> int: ...
+
+    @property
+    def time_max_ns(self) -> int: ...
+
+    @property
+    def active_series_max(self) -> int: ...
+
+    @property
+    def new_series_max(self) -> int: ...
+
+    @property
+    def label_count_max(self) -> int: ...
+
+    @property
+    def label_bytes_max(self) -> int: ...
 
 
 class Head(Protocol):
@@ -144,6 +155,8 @@ class Kernels(Protocol):
     def series_table(self) -> SeriesTable: ...
 
     def head(self, table: SeriesTable) -> Head: ...
+
+    def resolve_bounds(self, bounds: Bounds) -> ResolveBounds: ...
 
     def open_block(self, path: str) -> tuple[Block, BlockSummary]: ...
 

@@ -65,6 +65,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     checkpoints: tuple[str, ...] = ()
     metadata: str = ""
 
+    def objects(self) -> tuple[str, ...]:
+        """Names of the objects that it lists; blocks are files of their own."""
+        return (*self.checkpoints, self.metadata) if self.metadata else self.checkpoints
+
 
 def partition_prefix(partition: int) -> str:
     return f"partitions/{partition}/"

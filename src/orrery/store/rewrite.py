@@ -89,7 +89,7 @@ def _carry_out(state: State, plan: Plan) -> None:
         _write_outputs(state, plan, inputs, deletes, through, outputs)
         state.commit(add=outputs, drop=[entry.name for entry in plan.inputs])
     finally:
-        state.files.settle([block.entry.name for block in outputs])
+        state.settle(outputs)
     state.parts.observe(
         "compaction_done",
         {

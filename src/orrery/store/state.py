@@ -28,7 +28,14 @@ from orrery.store.kernels import (
     SeriesTable,
     Source,
 )
-from orrery.store.manifest import BlockEntry, DeleteEntry, Fenced, Manifest, ManifestStore
+from orrery.store.manifest import (
+    BlockEntry,
+    DeleteEntry,
+    Fenced,
+    Manifest,
+    ManifestStore,
+    partition_prefix,
+)
 from orrery.store.metadata import Metadata
 
 Observe = Callable[[str, Mapping[str, object]], None]
@@ -102,6 +109,7 @@ class State:
     checkpoint_whole: bool = False
     metadata_saved: int = 0
     object_counter: int = 0
+    pending_objects: set[str] = field(default_factory=set)
     failure: str | None = None
 
     @property
@@ -124,12 +132,21 @@ class State:
         return {t: now_ns - int(kept * DAY_NS) for t, kept in days.items() if kept is not None}
 
     def object_name(self, folder: str, suffix: str) -> str:
-        """Unique as block names are: no epoch is taken twice."""
+        """Unique as block names are: no epoch is taken twice. Safe from removal until settled."""
+        prefix = partition_prefix(self.parts.partition)
         with self.lock:
             self.object_counter += 1
-            number = self.object_counter
-        partition = self.parts.partition
-        return f"partitions/{partition}/{folder}/{self.epoch:010d}-{number:010d}{suffix}"
+            name = f"{prefix}{folder}/{self.epoch:010d}-{self.object_counter:010d}{suffix}"
+            self.pending_objects.add(name)
+        return name
+
+    def settle(self, blocks: Iterable[OpenBlock]) -> None:
+        """After a commit, or instead of one: the manifest alone says what is live."""
+        self.files.settle([block.entry.name for block in blocks])
+
+    def settle_objects(self) -> None:
+        with self.lock:
+            self.pending_objects.clear()
 
     def open_output(self, name: str, entry: BlockEntry) -> OpenBlock:
         handle, summary = self.parts.kernels.open_block(str(self.files.path(name)))

@@ -1,0 +1,5 @@
+"""The cores that engine tests run over."""
+
+from tests.store.harness import FakeCore
+
+CORES = {"fake": FakeCore}
