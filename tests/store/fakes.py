@@ -205,8 +205,8 @@ class FakeKernels:
         samples = {(tenant, name, time): value for tenant, name, time, value in rows}
         return FakeBlock(samples), self._summary(samples, path)
 
-    def write_block(self, sources, deletes, path, *, min_ns, max_ns, keep_from_ns, small):
-        del small
+    def write_block(self, sources, deletes, path, *, min_ns, max_ns, keep_from_ns, small, offsets):
+        del small, offsets
         self.before_write(path)
         samples = {
             key: value

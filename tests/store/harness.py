@@ -7,7 +7,6 @@ from orrery.objects.local import LocalObjects
 from orrery.store.bounds import HOUR_NS, StoreBounds
 from orrery.store.engine import Store
 from orrery.store.layout import DataDirectory
-from tests.store.fakes import FakeBatch, FakeKernels
 
 NOW_NS = 236_111 * 2 * HOUR_NS
 TENANT = "acme"
@@ -61,19 +60,6 @@ class FreeLimits:
 
     def refused(self, tenant, reason, sample_count):
         self._count(reason, sample_count)
-
-
-class FakeCore:
-    """What a test needs of the core beside ``Kernels``: how to make batches and read answers."""
-
-    def __init__(self):
-        self.kernels = FakeKernels()
-
-    def batch(self, rows):
-        return FakeBatch(list(rows))
-
-    def read(self, snapshot, tenant):
-        return {(name, time): v for (of, name, time), v in snapshot.items() if of == tenant}
 
 
 class Running:

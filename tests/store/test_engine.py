@@ -206,13 +206,15 @@ def test_replay_flushes_when_the_head_is_full(tmp_path, core):
 
 
 def test_writes_wait_for_the_flush_of_a_full_head(tmp_path, core):
-    bounds = StoreBounds(head_bytes_max=1, disk_reserve_bytes=0)
+    bounds = StoreBounds(head_bytes_max=10_000, disk_reserve_bytes=0)
     with Running(tmp_path, core, bounds=bounds) as db:
-        db.write(("cpu", T, 1.0))
+        db.write(*[("cpu", T + n, 1.0) for n in range(1000)])
         with pytest.raises(Unavailable, match=r"the head holds .* until a flush is done"):
             db.write(("cpu", T + 1, 1.0))
         assert db.limits.counts["pressure"] == db.limits.counts["given back"] == 1
         assert db.store.flush_wanted.is_set()
+        assert db.store.flush()
+        db.write(("cpu", T + 1, 1.0))
 
 
 def test_a_full_disk_refuses_writes_and_goes_on_reading_and_deleting(tmp_path, core):

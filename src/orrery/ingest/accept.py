@@ -7,12 +7,13 @@ thread; they return as soon as the record is queued, with a future for the rest.
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from orrery.clock import Clock
 from orrery.errors import Exhausted, OrreryError, Unavailable
 from orrery.ingest.apply import Follower, Step
 from orrery.ingest.contract import Limits, Written
+from orrery.kernels.batch import Batch
 from orrery.log.contract import Log
 from orrery.model.selector import Selector
 from orrery.store.engine import Store
@@ -23,13 +24,6 @@ DURABLE, MEMORY = "fsynced", "memory"
 
 Labels = Sequence[tuple[str, str]]
 Answer = TypeVar("Answer")
-
-
-class Batch(Protocol):
-    """The kernels' batch, as far as ingest looks into it."""
-
-    @property
-    def sample_count(self) -> int: ...
 
 
 class Accept:

@@ -3,6 +3,8 @@
 
 ``protocols/<wire>/write`` programs against ``Access``, ``Accept`` and ``Written``; ``Accept`` against
 ``Limits`` (kept by ``tenancy``) and ``Tally``; ``app`` hands in the parts.
+``protocols/<wire>/write`` programs against ``Access``, ``Accept`` and ``Written``; ``Accept``
+against ``Limits``, which ``tenancy`` keeps; ``app`` hands in the parts.
 """
 
 from collections.abc import Sequence

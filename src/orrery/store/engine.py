@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orrery.clock import Clock
 from orrery.errors import Exhausted, OrreryError, Unavailable
@@ -23,13 +24,15 @@ from orrery.store.kernels import (
     MetadataRow,
     Resolved,
     SeriesTable,
-    Snapshot,
 )
 from orrery.store.manifest import BlockEntry, Manifest, partition_prefix
 from orrery.store.metadata import Metadata
 from orrery.store.recovery import apply_delete, recover
 from orrery.store.rewrite import Progress, compact_once, drop_expired, forget_deletes
 from orrery.store.state import Observe, Parts, RetentionDays, State
+
+if TYPE_CHECKING:
+    from orrery.kernels.snapshot import Snapshot
 
 
 class Store:
@@ -141,7 +144,7 @@ class Store:
 
     # --- for query
 
-    def snapshot(self, min_ns: int | None = None, max_ns: int | None = None) -> Snapshot:
+    def snapshot(self, min_ns: int | None = None, max_ns: int | None = None) -> "Snapshot":
         """All that is readable now, as the kernels' ``Snapshot``; blocks wholly outside the
         bounds are left out."""
         state = self._state

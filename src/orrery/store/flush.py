@@ -101,7 +101,14 @@ def _write_blocks(state: State, frozen: Frozen, blocks: list[OpenBlock]) -> None
 
         def write(path: str, min_ns: int = min_ns, max_ns: int = max_ns) -> BlockSummary | None:
             return state.parts.kernels.write_block(
-                [source], deletes, path, min_ns=min_ns, max_ns=max_ns, keep_from_ns={}, small=False
+                [source],
+                deletes,
+                path,
+                min_ns=min_ns,
+                max_ns=max_ns,
+                keep_from_ns={},
+                small=False,
+                offsets=(frozen.offset_first, last),
             )
 
         made = state.files.create(write)

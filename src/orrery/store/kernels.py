@@ -3,13 +3,14 @@ tests' fakes keep everything in plain Python."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-# Opaque to the store: they only pass through it, from one kernel to another.
-Source = object
-Batch = object
-Snapshot = object
-ResolveBounds = object
+if TYPE_CHECKING:
+    # They only pass through the store, from one kernel to another.
+    from orrery.kernels.batch import Batch
+    from orrery.kernels.block import Source
+    from orrery.kernels.series_table import ResolveBounds
+    from orrery.kernels.snapshot import Snapshot
 
 Matchers = tuple[tuple[str, str, str], ...]
 """(label, operator, value)"""
@@ -47,7 +48,7 @@ class BlockSummary:
 
 
 class Block(Protocol):
-    def source(self, order: int, deletes_through: int) -> Source: ...
+    def source(self, order: int, deletes_through: int) -> "Source": ...
 
     def verify(self) -> None:
         """``Corrupt`` where a checksum is wrong."""
@@ -59,7 +60,7 @@ class Generation(Protocol):
     @property
     def time_range(self) -> tuple[int, int] | None: ...
 
-    def source(self) -> Source: ...
+    def source(self) -> "Source": ...
 
 
 class Resolved(Protocol):
@@ -126,18 +127,18 @@ class Head(Protocol):
 
     def release(self, generation: Generation) -> None: ...
 
-    def sources(self) -> list[Source]: ...
+    def sources(self) -> "list[Source]": ...
 
 
 class SeriesTable(Protocol):
     def resolve(
         self,
         tenant: str,
-        batch: Batch,
+        batch: "Batch",
         *,
         defaults: Sequence[tuple[str, str]],
         forced: Sequence[tuple[str, str]],
-        bounds: ResolveBounds,
+        bounds: "ResolveBounds",
     ) -> Resolved: ...
 
     def definitions(self, since: int) -> tuple[bytes, int]: ...
@@ -156,13 +157,13 @@ class Kernels(Protocol):
 
     def head(self, table: SeriesTable) -> Head: ...
 
-    def resolve_bounds(self, bounds: Bounds) -> ResolveBounds: ...
+    def resolve_bounds(self, bounds: Bounds) -> "ResolveBounds": ...
 
     def open_block(self, path: str) -> tuple[Block, BlockSummary]: ...
 
     def write_block(
         self,
-        sources: Sequence[Source],
+        sources: "Sequence[Source]",
         deletes: Sequence[DeleteRow],
         path: str,
         *,
@@ -170,10 +171,11 @@ class Kernels(Protocol):
         max_ns: int,
         keep_from_ns: Mapping[str, int],
         small: bool,
+        offsets: tuple[int, int],
     ) -> BlockSummary | None:
         """Writes and syncs ``path``; None, and no file, where there is nothing to write."""
 
-    def snapshot(self, sources: Sequence[Source], deletes: Sequence[DeleteRow]) -> Snapshot: ...
+    def snapshot(self, sources: "Sequence[Source]", deletes: Sequence[DeleteRow]) -> "Snapshot": ...
 
     def encode_delete(self, delete: DeleteRecord, epoch: int) -> bytes: ...
 

@@ -130,6 +130,7 @@ def _write_outputs(
                 max_ns=max_ns,
                 keep_from_ns=keep_from_ns,
                 small=True,
+                offsets=offsets,
             )
 
         made = state.files.create(write)

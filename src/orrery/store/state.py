@@ -8,6 +8,7 @@ held over I/O.
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -26,7 +27,6 @@ from orrery.store.kernels import (
     Head,
     Kernels,
     SeriesTable,
-    Source,
 )
 from orrery.store.manifest import (
     BlockEntry,
@@ -37,6 +37,9 @@ from orrery.store.manifest import (
     partition_prefix,
 )
 from orrery.store.metadata import Metadata
+
+if TYPE_CHECKING:
+    from orrery.kernels.block import Source
 
 Observe = Callable[[str, Mapping[str, object]], None]
 """Called with an event's name and fields; must be quick and must not raise."""
@@ -119,7 +122,7 @@ class State:
     def delete_rows(self) -> list[DeleteRow]:
         return [(d.offset, d.tenant, d.matchers, d.min_ns, d.max_ns) for d in self.deletes]
 
-    def sources(self, blocks: Iterable[OpenBlock]) -> list[Source]:
+    def sources(self, blocks: Iterable[OpenBlock]) -> "list[Source]":
         return [
             block.handle.source(block.entry.offset_last, block.entry.deletes_through)
             for block in blocks
