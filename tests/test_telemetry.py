@@ -76,3 +76,11 @@ def test_two_servers_in_one_process_do_not_share():
     one, other = Telemetry(), Telemetry()
     one.deletes.inc()
     assert other.registry.get_sample_value("orrery_deletes_total") == 0
+
+
+def test_gauges_that_live_elsewhere_are_set_when_asked_for():
+    telemetry, held = Telemetry(), [7]
+    telemetry.before_exposition(lambda: telemetry.head_bytes.set(held[0]))
+    assert b"orrery_head_bytes 7.0" in telemetry.exposition()
+    held[0] = 8
+    assert b"orrery_head_bytes 8.0" in telemetry.exposition()

@@ -7,6 +7,7 @@
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import IO
@@ -30,6 +31,7 @@ class Telemetry:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._updates: list[Callable[[], None]] = []
         ProcessCollector(registry=self.registry)
         self._define_http()
         self._define_writes()
@@ -65,6 +67,11 @@ class Telemetry:
         self.samples_refused = self._counter(
             "orrery_samples_refused", "Samples not taken.", "reason"
         )
+        self.series_registered = self._counter(
+            "orrery_series_registered", "Series seen for the first time."
+        self.log_appended_bytes = self._counter("orrery_log_appended_bytes", "Records appended.")
+        self.log_fsync_seconds = self._histogram("orrery_log_fsync_seconds", "Log syncs.")
+        self.log_queue_bytes = self._gauge("orrery_log_queue_bytes", "Records awaiting the disk.")
         self.log_unflushed_bytes = self._gauge(
             "orrery_log_unflushed_bytes", "What a restart now would replay, about."
         )
@@ -90,6 +97,11 @@ class Telemetry:
         self.queries_slow = self._counter(
             "orrery_queries_slow", "Queries slower than query_slow_seconds."
         )
+        self.queries = self._counter("orrery_queries", "Queries ended.", "outcome")
+        self.query_seconds = self._histogram("orrery_query_seconds", "Queries.")
+        self.queries_active = self._gauge("orrery_queries_active", "Queries running or waiting.")
+        self.query_samples_read = self._counter("orrery_query_samples_read", "Samples decoded.")
+        self.tenants_active = self._gauge("orrery_tenants_active", "Tenants with a request lately.")
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
         return Counter(name, help_text, labels, registry=self.registry)
@@ -100,8 +112,14 @@ class Telemetry:
     def _histogram(self, name: str, help_text: str, *labels: str) -> Histogram:
         return Histogram(name, help_text, labels, registry=self.registry, buckets=SECONDS)
 
+    def before_exposition(self, update: Callable[[], None]) -> None:
+        """``update`` sets gauges whose values live elsewhere; called each time they are asked for."""
+        self._updates.append(update)
+
     def exposition(self) -> bytes:
         """All metrics in the Prometheus text format 0.0.4."""
+        for update in self._updates:
+            update()
         return generate_latest(_WithoutCreated(self.registry))
 
 

@@ -103,7 +103,7 @@ class Parts:
             objects=self.objects, clock=self.clock, recheck_seconds=recheck_seconds
         )
         self.limits = TenantLimits(documents=self.documents, defaults=defaults or Limits())
-        self.admission = Admission(limits=self.limits, clock=self.clock)
+        self.admission = Admission(limits=self.limits, clock=self.clock, telemetry=self.telemetry)
         self.administration = Administration(
             documents=self.documents,
             limits=self.limits,

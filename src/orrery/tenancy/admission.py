@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from orrery.clock import Clock
 from orrery.errors import Excess, Exhausted
 from orrery.settings import Limits
+from orrery.telemetry import Telemetry
 from orrery.tenancy.limits import TenantLimits
 
 BURST_SECONDS = 10.0
@@ -21,6 +22,7 @@ NO_LIMIT = 2**62
 TIME_MIN_NS = -(2**63)
 TIME_MAX_NS = 2**63 - 1
 SECOND_NS = 1_000_000_000
+PRESSURE = "pressure"
 DAY_SECONDS = 86_400
 
 
@@ -98,11 +100,16 @@ class _State:
 
 
 class Admission:
-    """One a server; calls may come from any thread."""
+    """One a server; calls may come from any thread.
 
-    def __init__(self, *, limits: TenantLimits, clock: Clock) -> None:
+    It is what ``ingest`` knows as ``Limits`` and ``Tally``, and ``query`` as ``Admission``. ``admit``
+    takes from the rates, ``accepted`` and ``refused`` tell afterwards what came of it.
+    """
+
+    def __init__(self, *, limits: TenantLimits, clock: Clock, telemetry: Telemetry) -> None:
         self._limits = limits
         self._clock = clock
+        self._telemetry = telemetry
         self._lock = threading.Lock()
         self._states: dict[str, _State] = {}
         self._swept_seconds = clock.monotonic_seconds()
@@ -124,7 +131,6 @@ class Admission:
             except Exhausted as error:
                 limit = error.excess.limit if error.excess is not None else "other"
                 _count(state.usage.requests_refused, limit, 1)
-                _count(state.usage.samples_refused, limit, sample_count)
                 state.changed = True
                 raise
             state.day_samples += sample_count
@@ -158,22 +164,24 @@ class Admission:
             state.series.fill(limits.new_series_per_second, self._clock.monotonic_seconds())
             return max(0, int(state.series.level))
 
-    def registered(self, tenant: str, series_count: int) -> None:
-        """Takes new series from the rate; call after each write that registered any."""
-        limits = self._limits.of(tenant)
-        if series_count and limits.new_series_per_second:
-            with self._lock:
-                self._state(tenant, limits).series.level -= series_count
-
-    def accepted(self, tenant: str, sample_count: int) -> None:
+    def accepted(self, tenant: str, *, sample_count: int, new_series_count: int) -> None:
+        """Call after each write: takes its new series from the rate, and counts."""
+        self._telemetry.samples_accepted.inc(sample_count)
+        self._telemetry.series_registered.inc(new_series_count)
         limits = self._limits.of(tenant)
         with self._lock:
             state = self._state(tenant, limits)
             state.usage.samples_accepted += sample_count
             state.changed = True
+            if limits.new_series_per_second:
+                state.series.level -= new_series_count
 
-    def refused(self, tenant: str, reason: str, sample_count: int) -> None:
-        """``reason`` is a limit's name or another fixed word, never text from the request."""
+    def refused(self, tenant: str, *, sample_count: int, reason: str) -> None:
+        """``reason`` is a fixed word, never text from the request. Samples refused under
+        ``pressure`` came after :meth:`admit`: they are given back to the tenant's rates."""
+        self._telemetry.samples_refused.labels(reason).inc(sample_count)
+        if reason == PRESSURE:
+            self.give_back(tenant, sample_count)
         limits = self._limits.of(tenant)
         with self._lock:
             state = self._state(tenant, limits)
@@ -190,6 +198,8 @@ class Admission:
 
     def queried(self, tenant: str, outcome: str, samples_read: int) -> None:
         """``outcome`` is a fixed word: ``answered``, ``failed``, ``cancelled`` or a limit."""
+        self._telemetry.queries.labels(outcome).inc()
+        self._telemetry.query_samples_read.inc(samples_read)
         limits = self._limits.of(tenant)
         with self._lock:
             state = self._state(tenant, limits)
