@@ -1,6 +1,6 @@
 """Pages: one column of times or numeric values as bytes (docs/formats/page.md).
 
-Blocks are written and read whole in Rust; these doors are for ``store.inspect``, tests and the bench.
+Blocks are written and read in Rust; these doors are for ``store.inspect``, tests and the bench.
 Kinds are the persisted numbers: 1 float64, 2 int64, 3 uint64, 4 bool.
 """
 

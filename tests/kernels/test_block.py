@@ -1,0 +1,55 @@
+"""Block files: version 1 opens, and damage is named with file and place."""
+
+from pathlib import Path
+
+import pytest
+
+from orrery.errors import Corrupt, Unavailable
+from orrery.kernels.block import Block
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "formats" / "block-1.block"
+
+
+def test_version_1_opens_and_verifies() -> None:
+    block = Block.open(GOLDEN)
+    block.verify()
+    summary = block.summary()
+    assert (summary["version"], summary["resolution_ns"]) == (1, 0)
+    assert {name: row["series_count"] for name, row in summary["tenants"].items()} == {
+        "a": 3,
+        "b": 1,
+    }
+    assert summary["file_bytes"] == GOLDEN.stat().st_size
+    assert summary["sample_count"] == sum(
+        row["sample_count"] for row in summary["tenants"].values()
+    )
+
+
+def test_a_source_carries_its_order() -> None:
+    source = Block.open(GOLDEN).source(order=7, deletes_through=5)
+    assert source.order == 7
+    summary = Block.open(GOLDEN).summary()
+    assert source.time_range == (summary["min_ns"], summary["max_ns"])
+
+
+@pytest.mark.parametrize("at", [0, 20, 600, -300, -100, -10, -1])
+def test_a_flipped_bit_is_named(at: int, tmp_path: Path) -> None:
+    content = bytearray(GOLDEN.read_bytes())
+    content[at] ^= 0x10
+    path = tmp_path / "damaged.block"
+    path.write_bytes(content)
+    with pytest.raises(Corrupt, match=r"cannot (open|verify) block .*damaged\.block.*"):
+        Block.open(path).verify()
+
+
+@pytest.mark.parametrize("length", [0, 10, 31, 1000])
+def test_a_cut_file_is_corrupt(length: int, tmp_path: Path) -> None:
+    path = tmp_path / "cut.block"
+    path.write_bytes(GOLDEN.read_bytes()[:length])
+    with pytest.raises(Corrupt, match="cannot open block"):
+        Block.open(path)
+
+
+def test_a_missing_file_is_unavailable(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable, match="cannot open block"):
+        Block.open(tmp_path / "nothing")
