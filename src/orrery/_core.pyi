@@ -5,6 +5,7 @@ Every function releases the interpreter lock while it works. Errors are those of
 """
 
 from collections.abc import Sequence
+from os import PathLike
 from typing import Any, final
 
 import numpy as np

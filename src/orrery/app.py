@@ -36,7 +36,7 @@ from orrery.protocols.influxdb import status as influxdb_status
 from orrery.protocols.influxdb import write as influxdb_write
 from orrery.protocols.prometheus import reads as prometheus_reads
 from orrery.protocols.prometheus import write as prometheus_write
-from orrery.protocols.prometheus.parts import MetadataRow, Parts
+from orrery.protocols.prometheus.parts import Parts
 from orrery.query.queries import Queries
 from orrery.query.schedule import Schedule
 from orrery.server.application import Application
@@ -122,7 +122,7 @@ def open_engine(
             objects=objects, clock=clock, recheck_seconds=settings.control_recheck_seconds
         )
         limits = TenantLimits(documents=documents, defaults=settings.limits)
-        admission = Admission(limits=limits, clock=clock)
+        admission = Admission(limits=limits, clock=clock, telemetry=telemetry)
         watch = StoreTelemetry(telemetry=telemetry, events=events)
         store = Store(
             blocks_path=directory.blocks_path,
@@ -139,7 +139,6 @@ def open_engine(
             log=log,
             limits=admission,
             clock=clock,
-            tally=TenantTally(admission=admission, telemetry=telemetry),
         )
         schedule = Schedule(
             threads_max=settings.query_threads, queue_max=settings.query_concurrent_max
@@ -174,23 +173,6 @@ def open_engine(
         queries=queries,
         clock=clock,
     )
-
-
-class TenantTally:
-    """Counts samples for the tenant's usage and for the server's own metrics."""
-
-    def __init__(self, *, admission: Admission, telemetry: Telemetry) -> None:
-        self._admission = admission
-        self._telemetry = telemetry
-
-    def accepted(self, tenant: str, *, sample_count: int, new_series_count: int) -> None:
-        self._admission.accepted(tenant, sample_count)
-        self._admission.registered(tenant, new_series_count)
-        self._telemetry.samples_accepted.inc(sample_count)
-
-    def refused(self, tenant: str, *, sample_count: int, reason: str) -> None:
-        self._admission.refused(tenant, reason, sample_count)
-        self._telemetry.samples_refused.labels(reason).inc(sample_count)
 
 
 def _retention_days(limits: TenantLimits, tenant: str) -> float | None:
@@ -380,34 +362,15 @@ LINKS = (
 
 
 def _reading(engine: Engine, access: Access, settings: Settings, clock: Clock) -> Parts:
-    def metadata_of(tenant: str) -> Iterable[MetadataRow]:
-        return [Metadata(*row) for row in engine.store.metadata_of(tenant)]
-
-    async def delete(
-        tenant: str, matchers: tuple[Matcher, ...], *, start_ns: int, end_ns: int
-    ) -> None:
-        future = await asyncio.to_thread(
-            engine.accept.delete, tenant, Selector(matchers), min_ns=start_ns, max_ns=end_ns
-        )
-        await asyncio.wrap_future(future)
-
     return Parts(
         access=access,
         queries=engine.queries,
-        metadata_of=metadata_of,
-        delete=delete,
+        metadata_of=engine.store.metadata_of,
+        delete=engine.accept.delete,
         clock=clock,
         version=VERSION,
         started_ns=clock.now_ns(),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Metadata:
-    name: str
-    kind: str
-    help: str
-    unit: str
 
 
 class Compaction:

@@ -7,7 +7,6 @@
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
-from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import IO
@@ -69,9 +68,7 @@ class Telemetry:
         )
         self.series_registered = self._counter(
             "orrery_series_registered", "Series seen for the first time."
-        self.log_appended_bytes = self._counter("orrery_log_appended_bytes", "Records appended.")
-        self.log_fsync_seconds = self._histogram("orrery_log_fsync_seconds", "Log syncs.")
-        self.log_queue_bytes = self._gauge("orrery_log_queue_bytes", "Records awaiting the disk.")
+        )
         self.log_unflushed_bytes = self._gauge(
             "orrery_log_unflushed_bytes", "What a restart now would replay, about."
         )
@@ -98,10 +95,7 @@ class Telemetry:
             "orrery_queries_slow", "Queries slower than query_slow_seconds."
         )
         self.queries = self._counter("orrery_queries", "Queries ended.", "outcome")
-        self.query_seconds = self._histogram("orrery_query_seconds", "Queries.")
-        self.queries_active = self._gauge("orrery_queries_active", "Queries running or waiting.")
         self.query_samples_read = self._counter("orrery_query_samples_read", "Samples decoded.")
-        self.tenants_active = self._gauge("orrery_tenants_active", "Tenants with a request lately.")
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
         return Counter(name, help_text, labels, registry=self.registry)
@@ -267,7 +261,7 @@ class StoreTelemetry:
             self._telemetry.compaction_seconds.observe(seconds)
         if "error" in fields:
             self._telemetry.store_failures.labels(event.removesuffix("_failed")).inc()
-            self._events.error(known, **fields)
+            self._events.error(known, failure=None, **fields)
         else:
             self._events.info(known, **fields)
 
@@ -289,4 +283,8 @@ class StoreTelemetry:
             "unflushed_log_bytes": self._telemetry.log_unflushed_bytes,
         }
         for name, gauge in followed.items():
-            gauge.set_function(lambda name=name: statistics()[name])
+            gauge.set_function(_reading(statistics, name))
+
+
+def _reading(statistics: Callable[[], Mapping[str, float]], name: str) -> Callable[[], float]:
+    return lambda: statistics()[name]

@@ -14,16 +14,50 @@ from orrery.errors import Exhausted, OrreryError, Unavailable
 from orrery.ingest.apply import Follower, Step
 from orrery.ingest.contract import Limits, Written
 from orrery.kernels.batch import Batch
+from orrery.kernels.series_table import ResolveBounds
 from orrery.log.contract import Log
 from orrery.model.selector import Selector
 from orrery.store.engine import Store
-from orrery.store.kernels import DeleteRecord, MetadataRecord, MetadataRow, Resolved
+from orrery.store.kernels import Bounds, DeleteRecord, MetadataRecord, MetadataRow, Resolved
 
 BYTES_IN_FLIGHT_MAX = 96 * 1024 * 1024
 DURABLE, MEMORY = "fsynced", "memory"
 
 Labels = Sequence[tuple[str, str]]
 Answer = TypeVar("Answer")
+
+
+class Unlimited:
+    """For what the server writes by itself."""
+
+    def admit(self, tenant: str, sample_count: int) -> None:
+        pass
+
+    def give_back(self, tenant: str, sample_count: int) -> None:
+        pass
+
+    def bounds(self, tenant: str, now_ns: int) -> Bounds:
+        most = 2**63 - 1
+        return ResolveBounds(
+            time_min_ns=-most,
+            time_max_ns=most,
+            active_series_max=most,
+            new_series_max=most,
+            label_count_max=1024,
+            label_bytes_max=64 * 1024,
+        )
+
+    def registered(self, tenant: str, series_count: int) -> None:
+        pass
+
+    def accepted(self, tenant: str, sample_count: int) -> None:
+        pass
+
+    def refused(self, tenant: str, reason: str, sample_count: int) -> None:
+        pass
+
+
+UNLIMITED = Unlimited()
 
 
 class Accept:
@@ -66,16 +100,11 @@ class Accept:
         ``Exhausted`` and ``Unavailable`` are raised here, with nothing written; ``Unavailable``
         in the future leaves open whether it was.
         """
-        count = batch.sample_count
-        self._limits.admit(tenant, count)
-        try:
-            self._store.check_writable()
-            with self._lock:
-                return self._resolve_and_enter(tenant, batch, defaults, forced, durable=durable)
-        except BaseException:
-            self._limits.give_back(tenant, count)
-            self._limits.refused(tenant, "pressure", count)
-            raise
+        return self._write(tenant, batch, self._limits, defaults, forced, durable=durable)
+
+    def write_own(self, tenant: str, batch: Batch) -> "Future[Written]":
+        """What the server tells a tenant of itself: neither limited nor counted as its usage."""
+        return self._write(tenant, batch, UNLIMITED, (), (), durable=True)
 
     def write_metadata(self, tenant: str, rows: Sequence[MetadataRow]) -> "Future[int | None]":
         """Rows of (name, kind, help, unit); what is known already is not logged again.
@@ -133,11 +162,41 @@ class Accept:
             self._closed = True
         self._follower.close()
 
+    def _write(
+        self,
+        tenant: str,
+        batch: Batch,
+        limits: Limits,
+        defaults: Labels,
+        forced: Labels,
+        *,
+        durable: bool,
+    ) -> "Future[Written]":
+        count = batch.sample_count
+        limits.admit(tenant, count)
+        try:
+            self._store.check_writable()
+            with self._lock:
+                return self._resolve_and_enter(
+                    tenant, batch, limits, defaults, forced, durable=durable
+                )
+        except BaseException:
+            limits.give_back(tenant, count)
+            limits.refused(tenant, "pressure", count)
+            raise
+
     def _resolve_and_enter(
-        self, tenant: str, batch: Batch, defaults: Labels, forced: Labels, *, durable: bool
+        self,
+        tenant: str,
+        batch: Batch,
+        limits: Limits,
+        defaults: Labels,
+        forced: Labels,
+        *,
+        durable: bool,
     ) -> "Future[Written]":
         self._check_open()
-        bounds = self._limits.bounds(tenant, self._clock.now_ns())
+        bounds = limits.bounds(tenant, self._clock.now_ns())
         resolved = self._store.table.resolve(
             tenant,
             batch,
@@ -145,30 +204,36 @@ class Accept:
             forced=list(forced),
             bounds=self._store.kernels.resolve_bounds(bounds),
         )
-        self._limits.registered(tenant, resolved.new_series_count)
+        limits.registered(tenant, resolved.new_series_count)
         answer: Future[Written] = Future()
         answer.set_running_or_notify_cancel()
         if resolved.sample_count > 0:
-            self._enter_samples(tenant, resolved, answer, durable=durable)
+            self._enter_samples(tenant, resolved, limits, answer, durable=durable)
         else:
             answer.set_result(self._written(resolved, None, durable=durable))
         if resolved.samples_rejected_count:
-            self._limits.give_back(tenant, resolved.samples_rejected_count)
-            self._limits.refused(tenant, "rejected", resolved.samples_rejected_count)
+            limits.give_back(tenant, resolved.samples_rejected_count)
+            limits.refused(tenant, "rejected", resolved.samples_rejected_count)
         return answer
 
     def _enter_samples(
-        self, tenant: str, resolved: Resolved, answer: "Future[Written]", *, durable: bool
+        self,
+        tenant: str,
+        resolved: Resolved,
+        limits: Limits,
+        answer: "Future[Written]",
+        *,
+        durable: bool,
     ) -> None:
         def apply(offset: int) -> Written:
             self._store.apply(resolved, offset)
-            self._limits.accepted(tenant, resolved.sample_count)
+            limits.accepted(tenant, resolved.sample_count)
             return self._written(resolved, offset, durable=durable)
 
         def failed(_error: BaseException) -> None:
             self._store.table.forget_definitions()
-            self._limits.give_back(tenant, resolved.sample_count)
-            self._limits.refused(tenant, "failed", resolved.sample_count)
+            limits.give_back(tenant, resolved.sample_count)
+            limits.refused(tenant, "failed", resolved.sample_count)
 
         record = resolved.record(self._store.epoch)
         try:

@@ -1,8 +1,5 @@
 """What ingest hands to the wires, and what it asks of those around it.
-"""What ingest asks of ``tenancy``, and what it answers to the wires."""
 
-``protocols/<wire>/write`` programs against ``Access``, ``Accept`` and ``Written``; ``Accept`` against
-``Limits`` (kept by ``tenancy``) and ``Tally``; ``app`` hands in the parts.
 ``protocols/<wire>/write`` programs against ``Access``, ``Accept`` and ``Written``; ``Accept``
 against ``Limits``, which ``tenancy`` keeps; ``app`` hands in the parts.
 """
@@ -14,27 +11,11 @@ from typing import Protocol
 
 from orrery.kernels.batch import Batch
 from orrery.server.http import Request
-from orrery.store.kernels import ResolveBounds
 from orrery.store.kernels import Bounds
 
 Label = tuple[str, str]
 Rejected = tuple[int, str]
 """(1-based line of the body or series of the request, reason)."""
-
-
-class Caller(Protocol):
-    """Who asks; ``forced_labels`` stand in every series written, whatever the client sent."""
-
-    @property
-    def tenant(self) -> str: ...
-    @property
-    def forced_labels(self) -> tuple[Label, ...]: ...
-
-
-class Access(Protocol):
-    def caller(self, request: Request, *, permission: str, scheme: str) -> Caller:
-        """``Denied`` where the caller is unknown or lacks the permission; with ``headers`` where
-        it may try again with credentials."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,31 +74,5 @@ class Limits(Protocol):
     def accepted(self, tenant: str, sample_count: int) -> None:
         """Logged, applied and about to be acknowledged."""
 
-    def refused(self, tenant: str, *, sample_count: int, reason: str) -> None:
-        """``reason`` is one of a few words: limit, pressure, rejected, failed."""
-
-
-class NoTally:
-    """Counts nothing: for tools and tests."""
-
-    def accepted(self, tenant: str, *, sample_count: int, new_series_count: int) -> None:
-        pass
-
-    def refused(self, tenant: str, *, sample_count: int, reason: str) -> None:
-        pass
     def refused(self, tenant: str, reason: str, sample_count: int) -> None:
         """``reason`` is a fixed word: ``pressure``, ``rejected`` or ``failed``."""
-@dataclass(frozen=True, slots=True)
-class Written:
-    """The acknowledgement of one batch: everything in it but what is listed or counted as
-    rejected is in the log, as durable as ``acknowledgement`` says, and readable."""
-    sample_count: int
-    samples_rejected_count: int
-    series_rejected_count: int
-    new_series_count: int
-    rejected: tuple[tuple[int, str], ...]
-    """(line or position of the series, reason); a bounded list."""
-    acknowledgement: str
-    """``fsynced`` or ``memory``."""
-    offset: int | None
-    """Of the log record; None where nothing was left to log."""

@@ -164,24 +164,25 @@ class Admission:
             state.series.fill(limits.new_series_per_second, self._clock.monotonic_seconds())
             return max(0, int(state.series.level))
 
-    def accepted(self, tenant: str, *, sample_count: int, new_series_count: int) -> None:
-        """Call after each write: takes its new series from the rate, and counts."""
+    def registered(self, tenant: str, series_count: int) -> None:
+        """New series that a batch brought, whether or not its samples are stored."""
+        self._telemetry.series_registered.inc(series_count)
+        limits = self._limits.of(tenant)
+        if series_count and limits.new_series_per_second:
+            with self._lock:
+                self._state(tenant, limits).series.level -= series_count
+
+    def accepted(self, tenant: str, sample_count: int) -> None:
         self._telemetry.samples_accepted.inc(sample_count)
-        self._telemetry.series_registered.inc(new_series_count)
         limits = self._limits.of(tenant)
         with self._lock:
             state = self._state(tenant, limits)
             state.usage.samples_accepted += sample_count
             state.changed = True
-            if limits.new_series_per_second:
-                state.series.level -= new_series_count
 
-    def refused(self, tenant: str, *, sample_count: int, reason: str) -> None:
-        """``reason`` is a fixed word, never text from the request. Samples refused under
-        ``pressure`` came after :meth:`admit`: they are given back to the tenant's rates."""
+    def refused(self, tenant: str, reason: str, sample_count: int) -> None:
+        """``reason`` is a fixed word, never text from the request."""
         self._telemetry.samples_refused.labels(reason).inc(sample_count)
-        if reason == PRESSURE:
-            self.give_back(tenant, sample_count)
         limits = self._limits.of(tenant)
         with self._lock:
             state = self._state(tenant, limits)

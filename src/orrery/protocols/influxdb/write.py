@@ -9,7 +9,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from orrery.clock import Clock
-from orrery.ingest.contract import Accept, Access, Rejected
+from orrery.ingest.contract import Accept, Rejected
 from orrery.ingest.requests import Outcome, store, with_forced
 from orrery.kernels.batch import Batch
 from orrery.kernels.decompress import ENCODINGS
@@ -24,6 +24,8 @@ from orrery.protocols.influxdb.errors import (
 )
 from orrery.protocols.influxdb.targets import Target, target_1, target_2
 from orrery.server.http import Request, Response, Route
+from orrery.tenancy.access import Access
+from orrery.tenancy.tokens import Permission
 
 Refusal = Callable[[str, Sequence[Rejected]], Response]
 
@@ -58,7 +60,7 @@ class Writes:
     size_bytes_max: int
 
     async def write(self, request: Request, version: Version) -> Response:
-        caller = self.access.caller(request, permission="write", scheme="influxdb")
+        caller = self.access.caller(request, permission=Permission.WRITE, scheme="influxdb")
         target = version.target(request)
         outcome = await store(
             caller.tenant,

@@ -14,11 +14,13 @@ from functools import partial
 import msgspec
 
 from orrery.errors import Corrupt, Denied, Exhausted, Invalid, OrreryError, Unavailable
-from orrery.ingest.contract import Accept, Access
+from orrery.ingest.contract import Accept
 from orrery.ingest.requests import Outcome, TooLarge, store
 from orrery.kernels.batch import Batch
 from orrery.kernels.remote_write import decode_remote_write_1, decode_remote_write_2
 from orrery.server.http import Request, Response, Route
+from orrery.tenancy.access import Access
+from orrery.tenancy.tokens import Permission
 
 PATHS = ("/prometheus/api/v1/write", "/api/v1/write", "/prometheus/write")
 MEDIA_TYPE = "application/x-protobuf"
@@ -57,7 +59,7 @@ class Writes:
     size_bytes_max: int
 
     async def write(self, request: Request) -> Response:
-        caller = self.access.caller(request, permission="write", scheme="prometheus")
+        caller = self.access.caller(request, permission=Permission.WRITE, scheme="prometheus")
         message = message_of(request.headers.get("content-type", ""))
         encoding = encoding_of(request.headers.get("content-encoding", ""))
         is_version_2 = message == MESSAGE_2
