@@ -128,9 +128,7 @@ class Database:
         chosen = parsed(selectors)
         return list(self._open().label_values(label, chosen, start_ns=start_ns, end_ns=end_ns))
 
-    def delete(
-        self, selector: str, *, start: Time | None = None, end: Time | None = None
-    ) -> None:
+    def delete(self, selector: str, *, start: Time | None = None, end: Time | None = None) -> None:
         """Samples the selector matches, in the range or all: gone from every read that follows."""
         start_ns, end_ns = bounds(start, end)
         self._open().delete(parse_selector(selector), start_ns=start_ns, end_ns=end_ns)
@@ -173,7 +171,7 @@ def parsed(selectors: Selectors) -> list[Any]:
     return [parse_selector(text) for text in texts]
 
 
-def open(path: "str | os.PathLike[str]", *, tenant: str = "default") -> Database:  # noqa: A001
+def open(path: "str | os.PathLike[str]", *, tenant: str = "default") -> Database:
     """A database in this process, in the directory ``path``; it is made where it is not there.
 
     One process owns a directory: a second one gets an error that says so.

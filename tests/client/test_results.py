@@ -48,9 +48,7 @@ def test_an_empty_result_is_an_empty_table():
 
 
 def test_a_label_named_like_a_column_is_an_error_with_a_way_out():
-    clash = Result(
-        "vector", ({"time": "x"},), np.array([0, 1]), np.array([0]), np.array([1.0])
-    )
+    clash = Result("vector", ({"time": "x"},), np.array([0, 1]), np.array([0]), np.array([1.0]))
     with pytest.raises(Invalid, match="a label is called 'time' too"):
         clash.to_arrow()
     assert clash.to_arrow(time="at").column_names == ["time", "at", "value"]

@@ -79,6 +79,7 @@ class Series:
     samples: dict[int, float]
     name: str = "m"
     field_name: str = ""
+    holds_text: bool = False
 
     @property
     def shown(self) -> Labels:
@@ -114,6 +115,9 @@ class FakeSelection:
 
     def promql_labels(self, first: int, count: int) -> list[Labels]:
         return [series.shown for series in self.found[first : first + count]]
+
+    def text_series(self) -> list[int]:
+        return [at for at, series in enumerate(self.found) if series.holds_text]
 
     def window(
         self, first, count, *, function, start_ns, step_ns, step_count, range_ns, offset_ns,

@@ -9,7 +9,7 @@ from orrery.model.selector import Matcher, Operator, Selector
 from orrery.query.budget import Cancelled, TimedOut
 from orrery.query.queries import Asked, Queries, Query
 from orrery.query.schedule import Schedule
-from tests.query.fakes import FakeClock, FakeAdmission, FakeMeter, FakeStore, Series
+from tests.query.fakes import FakeAdmission, FakeClock, FakeMeter, FakeStore, Series
 
 SECOND = 1_000_000_000
 ALL = Selector((Matcher("__name__", Operator.NOT_EQUAL, ""),))

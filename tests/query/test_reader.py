@@ -174,3 +174,12 @@ def test_cursors_do_not_share_their_place():
     assert isinstance(one.more, Cursor)
     assert found.more(More(one.more)).more is None
     assert [host_of(labels) for labels in found.more(More(two.more)).labels] == ["c", "d"]
+
+
+def test_series_with_text_are_told_once_with_the_last_batch():
+    texts = [Series({"host": f"{n:02}"}, {SECOND: 1.0}, holds_text=True) for n in range(12)]
+    batches = everything(reader(store(*texts), batch_cells_max=20), stepped())
+    assert [len(batch.warnings) for batch in batches] == [0, 11]
+    told = batches[-1].warnings
+    assert told[0] == 'series {__name__="m",host="00"} holds text, which is left out'
+    assert told[-1] == "2 more series hold text, which is left out"

@@ -135,7 +135,7 @@ def pairs(labels: Sequence[str], values: Sequence[str]) -> tuple[tuple[str, str]
 
 def texts(name: str, column: Column) -> list[str]:
     """Of a label column; a missing value is an absent label."""
-    rows = column.values.tolist()
+    rows: list[Any] = column.values.tolist()
     if column.missing is not None:
         rows = ["" if gone else row for row, gone in zip(rows, column.missing, strict=True)]
     if column.values.dtype == object:

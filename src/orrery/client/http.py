@@ -30,6 +30,7 @@ class Answer:
     status: int
     body: bytes
     retry_after_seconds: float | None = None
+    acknowledgement: str = ""
 
 
 class Http:
@@ -103,9 +104,7 @@ class Http:
 
     def _connection(self) -> http.client.HTTPConnection:
         if self._tls is None:
-            return http.client.HTTPConnection(
-                self._host, self._port, timeout=self._timeout_seconds
-            )
+            return http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_seconds)
         return http.client.HTTPSConnection(
             self._host, self._port, timeout=self._timeout_seconds, context=self._tls
         )
@@ -126,7 +125,12 @@ class Http:
             raise too_large()
         if response.headers.get("content-encoding") == "gzip":
             content = gunzip(content)
-        answer = Answer(response.status, content, retry_after(response.headers))
+        answer = Answer(
+            response.status,
+            content,
+            retry_after(response.headers),
+            response.headers.get("x-orrery-acknowledgement", ""),
+        )
         self._keep(connection, response)
         return answer
 

@@ -1,5 +1,6 @@
 """A database behind a server: line protocol in, Prometheus' JSON out; built by ``api.connect``."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 
 from orrery.client import lines, remote_write
 from orrery.client.columns import Points
-from orrery.client.http import Answer, Http, error_of, told
+from orrery.client.http import Answer, Http, checked, told
 from orrery.client.results import PartlyWritten, Result, Written
 from orrery.client.side import TIME_MAX_NS, TIME_MIN_NS, Selectors
 from orrery.errors import Invalid, Unavailable
@@ -18,8 +19,16 @@ from orrery.model.selector import Matcher
 
 API = "/prometheus/api/v1"
 LINES = "/influxdb/api/v2/write?bucket=metrics&precision=ns"
+SAMPLES = f"{API}/write"
+TEXT = {"content-type": "text/plain; charset=utf-8"}
+PROTOBUF = {
+    "content-type": "application/x-protobuf",
+    "content-encoding": "snappy",
+    "x-prometheus-remote-write-version": "0.1.0",
+}
+REFUSED = re.compile(rb"dropped=(\d+)|(\d+) samples refused")
+REASONS_MAX = 100
 MILLISECOND_NS = 1_000_000
-ACKNOWLEDGEMENT = "acknowledged"
 
 
 class Row(msgspec.Struct):
@@ -45,11 +54,13 @@ class Remote:
         self._http = http
 
     def write(self, points: Sequence[Points]) -> Written:
-        count = 0
+        tally = Tally()
         for one in points:
             for part, is_finite in split(one):
-                count += self._write_lines(part) if is_finite else self._write_samples(part)
-        return Written(count, ACKNOWLEDGEMENT)
+                for body, count in lines.bodies(part) if is_finite else samples(part):
+                    path, headers = (LINES, TEXT) if is_finite else (SAMPLES, PROTOBUF)
+                    tally.add(self._http.post(path, body, headers), count)
+        return tally.written()
 
     def query(self, text: str, *, time_ns: int | None) -> Result:
         form = [("query", text)]
@@ -80,8 +91,11 @@ class Remote:
     ) -> Sequence[str]:
         form = [*matches(selectors), *span(start_ns, end_ns)]
         if label is None:
-            return decode(self._http.post_form(f"{API}/labels", form), list[str])
-        return decode(self._http.get(f"{API}/label/{escaped(label)}/values", form), list[str])
+            body = self._http.post_form(f"{API}/labels", form)
+        else:
+            body = self._http.get(f"{API}/label/{escaped(label)}/values", form)
+        found: list[str] = decode(body, list[str])
+        return found
 
     def delete(self, matchers: tuple[Matcher, ...], *, start_ns: int, end_ns: int) -> None:
         form = [*matches([matchers]), *span(start_ns, end_ns)]
@@ -93,32 +107,53 @@ class Remote:
     def close(self) -> None:
         self._http.close()
 
-    def _write_lines(self, points: Points) -> int:
-        count = 0
-        for body, sample_count in lines.bodies(points):
-            headers = {"content-type": "text/plain; charset=utf-8"}
-            check_written(self._http.post(LINES, body, headers), count)
-            count += sample_count
-        return count
 
-    def _write_samples(self, points: Points) -> int:
-        headers = {
-            "content-type": "application/x-protobuf",
-            "content-encoding": "snappy",
-            "x-prometheus-remote-write-version": "0.1.0",
-        }
-        body = remote_write.encode(points)
-        check_written(self._http.post(f"{API}/write", body, headers), 0)
-        return len(points.values)
+class Tally:
+    """What became of the requests of one write: a refusal of some samples stops no others."""
+
+    def __init__(self) -> None:
+        self.written_count = 0
+        self.refused_count = 0
+        self.reasons: list[tuple[int, str]] = []
+        self.acknowledgement = ""
+
+    def add(self, answer: Answer, count: int) -> None:
+        refused = refusals(answer)
+        if refused is None:
+            checked(answer)
+            self.written_count += count
+            self.acknowledgement = answer.acknowledgement
+            return
+        refused_count = min(count, refused_count_of(answer, count))
+        self.written_count += count - refused_count
+        self.refused_count += refused_count
+        self.reasons += refused[: REASONS_MAX - len(self.reasons)]
+
+    def written(self) -> Written:
+        if self.refused_count:
+            raise PartlyWritten(self.written_count, self.refused_count, self.reasons)
+        return Written(self.written_count, self.acknowledgement)
 
 
-def check_written(answer: Answer, written_count: int) -> None:
-    if answer.status < 300:
-        return
-    error = error_of(answer)
-    if isinstance(error, Invalid) and "partial write" in str(error):
-        raise PartlyWritten(written_count, [(0, str(error))]) from error
-    raise error
+def refusals(answer: Answer) -> list[tuple[int, str]] | None:
+    """(line, reason) of what a request left out; None where the answer is another."""
+    rows = told(answer.body).get("rejected") if answer.status == 400 else None
+    if not isinstance(rows, list):
+        return None
+    found = [row for row in rows if isinstance(row, dict)]
+    return [
+        (int(row.get("line") or row.get("series") or 0), str(row.get("reason"))) for row in found
+    ]
+
+
+def refused_count_of(answer: Answer, count: int) -> int:
+    """As the message tells: a line is a sample here. Without a good sample, all."""
+    told_count = REFUSED.search(answer.body)
+    return int(told_count[1] or told_count[2]) if told_count else count
+
+
+def samples(points: Points) -> list[tuple[bytes, int]]:
+    return [(remote_write.encode(points), len(points.values))]
 
 
 def split(points: Points) -> list[tuple[Points, bool]]:
@@ -216,6 +251,3 @@ def columns(kind: str, rows: list[Row], text: str | None, warnings: tuple[str, .
         text=text,
         warnings=warnings,
     )
-
-
-__all__ = ["Remote", "told"]

@@ -90,13 +90,16 @@ class Written:
 
 
 class PartlyWritten(Invalid):
-    """Some samples are refused, for the reasons given; the others are stored."""
+    """Some samples are refused, for the reasons given (not each has one of its own); the others
+    are stored."""
 
-    def __init__(self, written_count: int, rejected: Sequence[tuple[int, str]]) -> None:
-        first = rejected[0][1] if rejected else "the reason was not told"
+    def __init__(
+        self, written_count: int, rejected_count: int, reasons: Sequence[tuple[int, str]]
+    ) -> None:
+        first = reasons[0][1] if reasons else "the reason was not told"
         super().__init__(
-            f"cannot write {len(rejected)} of the series or samples: {first} "
-            f"({written_count} samples are stored)"
+            f"cannot write {rejected_count} of {written_count + rejected_count} samples: {first}"
         )
         self.written_count = written_count
-        self.rejected = tuple(rejected)
+        self.rejected_count = rejected_count
+        self.reasons = tuple(reasons)

@@ -58,6 +58,9 @@ class Selection(Protocol):
     ) -> "tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]":
         """Offsets, times and values; bounds are inclusive."""
 
+    def text_series(self) -> Sequence[int]:
+        """Positions in which reads so far met strings or bytes, which they left out."""
+
 
 class Snapshot(Protocol):
     """A consistent look at the store; later writes and deletes do not show in it."""

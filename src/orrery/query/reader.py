@@ -25,6 +25,8 @@ BATCH_SERIES_MAX = 4096
 FIRST_SAMPLES_BATCH = 64
 """Series in the first batch of raw samples, when their density is still unknown."""
 
+TEXT_WARNINGS_MAX = 10
+
 
 @dataclass(slots=True)
 class Cursor:
@@ -121,7 +123,8 @@ class Reader:
         )
         labels = tuple(selection.promql_labels(first, count))
         check_distinct(cursor, first, labels, np.any(present, axis=1))
-        return StepFrames(labels, values, present, self.advance(cursor, count))
+        more = self.advance(cursor, count)
+        return StepFrames(labels, values, present, more, notes(selection, more))
 
     def sample_batch(self, cursor: Cursor) -> SampleFrames:
         selection, first, fetch = cursor.selection, cursor.first, cursor.fetch
@@ -133,7 +136,8 @@ class Reader:
         labels = tuple(selection.promql_labels(first, count))
         check_distinct(cursor, first, labels, np.diff(offsets) > 0)
         cursor.batch_series = next_batch_series(count, len(values), self.batch_cells_max)
-        return SampleFrames(labels, offsets, times_ns, values, self.advance(cursor, count))
+        more = self.advance(cursor, count)
+        return SampleFrames(labels, offsets, times_ns, values, more, notes(selection, more))
 
     def advance(self, cursor: Cursor, count: int) -> Cursor | None:
         cursor.first += count
@@ -142,6 +146,25 @@ class Reader:
 
 def triples(matchers: Sequence[Matcher]) -> list[MatcherTriple]:
     return [(matcher.label, str(matcher.operator), matcher.value) for matcher in matchers]
+
+
+def notes(selection: Selection, more: object | None) -> tuple[str, ...]:
+    """With the last batch: which series hold text, that no number stands for."""
+    if more is not None:
+        return ()
+    found = selection.text_series()
+    shown = [
+        f"series {shown_as(selection.promql_labels(position, 1)[0])} holds text, which is left out"
+        for position in found[:TEXT_WARNINGS_MAX]
+    ]
+    if len(found) > len(shown):
+        shown.append(f"{len(found) - len(shown)} more series hold text, which is left out")
+    return tuple(shown)
+
+
+def shown_as(labels: Labels) -> str:
+    pairs = ",".join(f"{key}={quoted(value)}" for key, value in labels)
+    return f"{{{pairs}}}"
 
 
 def next_batch_series(count: int, sample_count: int, cells_max: int) -> int:

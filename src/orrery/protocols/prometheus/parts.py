@@ -12,7 +12,6 @@ from orrery.server.http import Request, Response
 from orrery.tenancy.access import Access, Caller
 from orrery.tenancy.tokens import Permission
 
-
 MetadataRow = tuple[str, str, str, str]
 """(name, kind, help, unit)"""
 

@@ -3,9 +3,11 @@
 from dataclasses import dataclass, replace
 
 from orrery.errors import Invalid
-from orrery.languages.promql.evaluate import LOOKBACK_NS, Result, evaluate
+from orrery.languages.promql.evaluate import LOOKBACK_NS, evaluate
 from orrery.languages.promql.nodes import Expr, Kind
 from orrery.languages.promql.parse import parse
+from orrery.languages.promql.print import pretty
+from orrery.languages.promql.result import Result
 from orrery.languages.promql.types import kind_of
 from orrery.protocols.prometheus.arguments import (
     SECOND_NS,
@@ -109,9 +111,7 @@ async def ask(parts: Parts, request: Request, asked: Question) -> Response:
         data = result_data(result, statistics_of(query, seconds, asked))
         return answer(data, warnings=warnings, infos=result.infos)
 
-    return await parts.run(
-        request, work, text=asked.text, timeout_seconds=asked.timeout_seconds
-    )
+    return await parts.run(request, work, text=asked.text, timeout_seconds=asked.timeout_seconds)
 
 
 def read_query(text: str) -> Expr:
@@ -194,4 +194,4 @@ async def exemplars(parts: Parts, request: Request) -> Response:
 
 async def formatted(parts: Parts, request: Request) -> Response:
     parts.caller(request)
-    return success(format_query(read_query(Arguments(request).text("query"))))
+    return success(pretty(read_query(Arguments(request).text("query"))))

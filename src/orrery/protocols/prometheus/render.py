@@ -46,7 +46,9 @@ def status_of(error: OrreryError) -> tuple[int, str]:
 def render_error(error: OrreryError) -> Response:
     status, name = status_of(error)
     body: dict[str, object] = {"status": "error", "errorType": name, "error": str(error)}
-    headers = error.headers if isinstance(error, Unauthenticated) else ()
+    headers: tuple[tuple[str, str], ...] = ()
+    if isinstance(error, Unauthenticated):
+        headers = error.headers
     excess = error.excess if isinstance(error, Exhausted) else None
     if excess is not None:
         body["limit"] = {

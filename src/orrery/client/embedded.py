@@ -1,0 +1,201 @@
+"""A database in this process: no sockets, no copies of samples; built by ``api.open``."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from orrery.client.columns import Points
+from orrery.client.results import PartlyWritten, Result, Written
+from orrery.client.side import Selectors
+from orrery.kernels.batch import Batch
+from orrery.kernels.columns import decode_columns
+from orrery.kernels.series import encode_series
+from orrery.languages.promql.evaluate import evaluate
+from orrery.languages.promql.parse import parse
+from orrery.languages.promql.result import Result as Evaluated
+from orrery.model.effects import Fetch, Find, Labels, More, SampleFrames, Values
+from orrery.model.selector import Matcher, Selector
+from orrery.query.queries import Asked, Queries, Query
+
+T = TypeVar("T")
+
+
+class Acknowledged(Protocol):
+    @property
+    def sample_count(self) -> int: ...
+    @property
+    def rejected(self) -> Sequence[tuple[int, str]]: ...
+    @property
+    def acknowledgement(self) -> str: ...
+
+
+class EngineAccept(Protocol):
+    def write(
+        self,
+        tenant: str,
+        batch: Batch,
+        *,
+        defaults: Sequence[tuple[str, str]] = (),
+        forced: Sequence[tuple[str, str]] = (),
+    ) -> "Future[Acknowledged]": ...
+
+    def delete(
+        self, tenant: str, selector: Selector, *, min_ns: int, max_ns: int
+    ) -> "Future[int]": ...
+
+
+class EngineStore(Protocol):
+    def flush(self) -> bool: ...
+
+
+class Engine(Protocol):
+    """What ``app.open_engine`` gives: a store with its way in and its way out."""
+
+    @property
+    def accept(self) -> EngineAccept: ...
+    @property
+    def store(self) -> EngineStore: ...
+    @property
+    def queries(self) -> Queries: ...
+
+    def close(self) -> None: ...
+
+
+class Embedded:
+    """A :class:`~orrery.client.side.Side`; closing it closes the engine."""
+
+    def __init__(self, engine: Engine, *, tenant: str) -> None:
+        self._engine = engine
+        self._tenant = tenant
+
+    def write(self, points: Sequence[Points]) -> Written:
+        """Every column is queued before the first is waited for: one sync serves them all."""
+        batches = [batch_of(one) for one in points if len(one.values)]
+        queued = [self._engine.accept.write(self._tenant, batch) for batch in batches]
+        return acknowledged(batches, [future.result() for future in queued])
+
+    def query(self, text: str, *, time_ns: int | None) -> Result:
+        if time_ns is None:
+            time_ns = self._engine.queries.clock.now_ns()
+        return self._evaluate(text, time_ns, time_ns, 0)
+
+    def query_range(self, text: str, *, start_ns: int, end_ns: int, step_ns: int) -> Result:
+        return self._evaluate(text, start_ns, end_ns, step_ns)
+
+    def read(self, matchers: tuple[Matcher, ...], *, start_ns: int, end_ns: int) -> Result:
+        fetch = Fetch(Selector(matchers), start_ns, end_ns)
+
+        def work(query: Query) -> Result:
+            batches = [query.reader.fetch(fetch)]
+            while batches[-1].more is not None:
+                batches.append(query.reader.more(More(batches[-1].more)))
+            return joined([batch for batch in batches if isinstance(batch, SampleFrames)])
+
+        return self._run("read", work)
+
+    def series(self, selectors: Selectors, *, start_ns: int, end_ns: int) -> Sequence[Labels]:
+        effect = Find(tuple(map(Selector, selectors)), start_ns, end_ns)
+        return self._run("series", lambda query: query.reader.find(effect))
+
+    def label_values(
+        self, label: str | None, selectors: Selectors, *, start_ns: int, end_ns: int
+    ) -> Sequence[str]:
+        effect = Values(label, tuple(map(Selector, selectors)), start_ns, end_ns)
+        return self._run("label values", lambda query: query.reader.values(effect))
+
+    def delete(self, matchers: tuple[Matcher, ...], *, start_ns: int, end_ns: int) -> None:
+        accept = self._engine.accept
+        accept.delete(self._tenant, Selector(matchers), min_ns=start_ns, max_ns=end_ns).result()
+
+    def flush(self) -> None:
+        self._engine.store.flush()
+
+    def close(self) -> None:
+        self._engine.close()
+
+    def _evaluate(self, text: str, start_ns: int, end_ns: int, step_ns: int) -> Result:
+        expression = parse(text)
+
+        def work(query: Query) -> Result:
+            program = evaluate(
+                expression,
+                start_ns=start_ns,
+                end_ns=end_ns,
+                step_ns=step_ns,
+                cells_max=query.budget.cells_max,
+                text=text,
+            )
+            return columns(query.drive(program))
+
+        return self._run(text, work)
+
+    def _run(self, text: str, work: Callable[[Query], T]) -> T:
+        return self._engine.queries.run_here(Asked(tenant=self._tenant, text=text), work)
+
+
+def batch_of(points: Points) -> Batch:
+    series = [encode_series(name.name, name.field, name.labels) for name in points.series]
+    values = points.values
+    return decode_columns(
+        series,
+        points.offsets,
+        points.times_ns,
+        values.tolist() if values.dtype == object else values,
+    )
+
+
+def acknowledged(batches: Sequence[Batch], parts: Sequence[Acknowledged]) -> Written:
+    written_count = sum(part.sample_count for part in parts)
+    rejected_count = sum(batch.sample_count for batch in batches) - written_count
+    reasons = [reason for batch in batches for reason in batch.rejected]
+    reasons += [reason for part in parts for reason in part.rejected]
+    if rejected_count or reasons:
+        raise PartlyWritten(written_count, rejected_count, reasons)
+    return Written(written_count, parts[0].acknowledgement if parts else "nothing to write")
+
+
+def columns(result: Evaluated) -> Result:
+    """A table of steps as the samples that are present in it."""
+    if result.samples is not None:
+        samples = result.samples
+        return matrix(samples.labels, samples.offsets, samples.times_ns, samples.values, result)
+    present = result.present
+    counts = present.sum(axis=1, dtype=np.int64)
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+    times_ns = np.broadcast_to(result.times_ns, present.shape)[present]
+    return matrix(result.labels, offsets, times_ns, result.values[present], result)
+
+
+def matrix(
+    labels: Sequence[Labels],
+    offsets: "np.ndarray[tuple[int], np.dtype[np.int64]]",
+    times_ns: "np.ndarray[tuple[int], np.dtype[np.int64]]",
+    values: "np.ndarray[tuple[int], np.dtype[np.float64]]",
+    result: Evaluated,
+) -> Result:
+    return Result(
+        kind=result.kind,
+        labels=tuple(dict(one) for one in labels),
+        offsets=offsets,
+        times_ns=times_ns,
+        values=values,
+        text=result.text,
+        warnings=(*result.warnings, *result.infos),
+    )
+
+
+def joined(batches: Sequence[SampleFrames]) -> Result:
+    """Raw samples of all batches; series without any in the range are left out."""
+    counts = np.concatenate([np.diff(batch.offsets) for batch in batches])
+    labels = [dict(one) for batch in batches for one in batch.labels]
+    filled = counts > 0
+    return Result(
+        kind="matrix",
+        labels=tuple(one for one, kept in zip(labels, filled, strict=True) if kept),
+        offsets=np.concatenate([np.zeros(1, np.int64), np.cumsum(counts[filled])]),
+        times_ns=np.concatenate([batch.times_ns for batch in batches]),
+        values=np.concatenate([batch.values for batch in batches]),
+        warnings=tuple(text for batch in batches for text in batch.warnings),
+    )
