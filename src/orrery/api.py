@@ -98,6 +98,8 @@ class Database:
         """
         matchers = parse_selector(selector)
         start_ns, end_ns = to_time_ns(start), to_time_ns(end)
+        if end_ns < start_ns:
+            raise Invalid(f"cannot read samples: the end {end!r} is before the start {start!r}")
         return self._open().read(matchers, start_ns=start_ns, end_ns=end_ns)
 
     def series(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orrery.client.optional import optional
+from orrery.client.optional import Foreign, optional
 from orrery.client.times import datetime_ns
 from orrery.errors import Invalid
 
@@ -34,8 +34,8 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """Series ``i`` owns ``times_ns[offsets[i]:offsets[i + 1]]`` and the same of ``values``: float64,
-    int64, uint64 or bool, or an object column of str."""
+    """Series ``i`` owns ``times_ns[offsets[i]:offsets[i + 1]]`` and the same of ``values``:
+    float64, int64, uint64 or bool, or an object column of str."""
 
     series: tuple[Name, ...]
     offsets: "NDArray[np.int64]"
@@ -232,7 +232,7 @@ def read_table(data: object) -> dict[str, Column]:
     library = type(data).__module__.partition(".")[0]
     if library == "pandas":
         arrow = optional("pyarrow", extra="pandas")
-        frame: Any = data
+        frame: Foreign = data
         names = [str(name) for name in frame.columns]
         found = [arrow.array(frame[name], from_pandas=True) for name in frame.columns]
         return read_arrow(arrow, dict(zip(names, found, strict=True)))
@@ -244,7 +244,7 @@ def read_table(data: object) -> dict[str, Column]:
     raise Invalid(f"cannot write a {type(data).__name__}: give columns, a table or a frame")
 
 
-def read_column(name: str, column: Any) -> Column:
+def read_column(name: str, column: Foreign) -> Column:
     if type(column).__module__.partition(".")[0] in ("pandas", "polars", "pyarrow"):
         return next(iter(read_table_of_one(name, column).values()))
     values = column if isinstance(column, np.ndarray) else objects(column)
@@ -255,7 +255,7 @@ def read_column(name: str, column: Any) -> Column:
     return tidy(name, values) if values.dtype == object else Column(values)
 
 
-def read_table_of_one(name: str, column: Any) -> dict[str, Column]:
+def read_table_of_one(name: str, column: Foreign) -> dict[str, Column]:
     arrow = optional("pyarrow", extra="arrow")
     library = type(column).__module__.partition(".")[0]
     if library == "pandas":
@@ -299,11 +299,11 @@ def integers(name: str, rows: list[int]) -> "NDArray[Any]":
     raise Invalid(f"cannot write column {name!r}: a whole number needs more than 64 bits")
 
 
-def read_arrow(arrow: Any, columns: Mapping[str, Any]) -> dict[str, Column]:
+def read_arrow(arrow: Foreign, columns: Mapping[str, Any]) -> dict[str, Column]:
     return {name: read_arrow_column(arrow, name, column) for name, column in columns.items()}
 
 
-def read_arrow_column(arrow: Any, name: str, column: Any) -> Column:
+def read_arrow_column(arrow: Foreign, name: str, column: Foreign) -> Column:
     if isinstance(column, arrow.ChunkedArray):
         column = column.combine_chunks()
     if arrow.types.is_dictionary(column.type):
@@ -312,7 +312,7 @@ def read_arrow_column(arrow: Any, name: str, column: Any) -> Column:
     return Column(arrow_values(arrow, name, column), missing)
 
 
-def arrow_values(arrow: Any, name: str, column: Any) -> "NDArray[Any]":
+def arrow_values(arrow: Foreign, name: str, column: Foreign) -> "NDArray[Any]":
     types, kind = arrow.types, column.type
     if types.is_string(kind) or types.is_large_string(kind) or types.is_null(kind):
         return objects(column.to_pylist())
@@ -323,7 +323,9 @@ def arrow_values(arrow: Any, name: str, column: Any) -> "NDArray[Any]":
             nanoseconds = column.cast(arrow.timestamp("ns", getattr(kind, "tz", None)))
         except arrow.ArrowInvalid as error:
             raise Invalid(f"cannot read times of column {name!r}: {error}") from error
-        filled: Any = nanoseconds.cast(arrow.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+        filled: Foreign = (
+            nanoseconds.cast(arrow.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+        )
         return np.asarray(filled.view("datetime64[ns]"))
     if types.is_integer(kind) or types.is_floating(kind):
         return np.asarray(column.fill_null(0).to_numpy(zero_copy_only=False))

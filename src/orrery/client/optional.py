@@ -5,8 +5,11 @@ from typing import Any
 
 from orrery.errors import Invalid
 
+Foreign = Any
+"""A module or object of a library that may not be there, so that no type can be named for it."""
 
-def optional(library: str, *, extra: str) -> Any:
+
+def optional(library: str, *, extra: str) -> Foreign:
     try:
         return importlib.import_module(library)
     except ImportError as error:

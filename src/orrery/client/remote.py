@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -12,7 +12,7 @@ from orrery.client.columns import Points
 from orrery.client.http import Answer, Http, checked, told
 from orrery.client.results import PartlyWritten, Result, Written
 from orrery.client.side import TIME_MAX_NS, TIME_MIN_NS, Selectors
-from orrery.errors import Invalid, Unavailable
+from orrery.errors import Unavailable
 from orrery.languages.promql.tokens import go_quote
 from orrery.model.effects import Labels
 from orrery.model.selector import Matcher
@@ -29,6 +29,9 @@ PROTOBUF = {
 REFUSED = re.compile(rb"dropped=(\d+)|(\d+) samples refused")
 REASONS_MAX = 100
 MILLISECOND_NS = 1_000_000
+
+
+T = TypeVar("T")
 
 
 class Row(msgspec.Struct):
@@ -76,8 +79,6 @@ class Remote:
         """A range selector leaves out its start, hence the millisecond before."""
         start_ms = start_ns // MILLISECOND_NS - 1
         end_ms = -(-end_ns // MILLISECOND_NS)
-        if end_ms <= start_ms:
-            raise Invalid("cannot read samples: the end is before the start")
         text = f"{selector_text(matchers)}[{end_ms - start_ms}ms]"
         return self.query(text, time_ns=end_ms * MILLISECOND_NS)
 
@@ -213,7 +214,7 @@ def escaped(label: str) -> str:
 # --- answers
 
 
-def decode(body: bytes, kind: Any) -> Any:
+def decode(body: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(msgspec.json.decode(body, type=Reply).data, type=kind)
     except msgspec.DecodeError as error:

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from orrery.client.optional import optional
+from orrery.client.optional import Foreign, optional
 from orrery.errors import Invalid
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Result:
     def times(self) -> "NDArray[np.datetime64]":
         return self.times_ns.view("datetime64[ns]")
 
-    def to_arrow(self, *, time: str = "time", value: str = "value") -> Any:
+    def to_arrow(self, *, time: str = "time", value: str = "value") -> Foreign:
         """A ``pyarrow.Table``, one row a sample: a column a label (dictionary-encoded, null where
         a series lacks it), then ``time`` (UTC) and ``value``."""
         arrow = optional("pyarrow", extra="arrow")
@@ -63,15 +63,15 @@ class Result:
         columns[value] = arrow.array(self.values)
         return arrow.table(columns)
 
-    def to_pandas(self, *, time: str = "time", value: str = "value") -> Any:
+    def to_pandas(self, *, time: str = "time", value: str = "value") -> Foreign:
         optional("pandas", extra="pandas")
         return self.to_arrow(time=time, value=value).to_pandas()
 
-    def to_polars(self, *, time: str = "time", value: str = "value") -> Any:
+    def to_polars(self, *, time: str = "time", value: str = "value") -> Foreign:
         polars = optional("polars", extra="polars")
         return polars.from_arrow(self.to_arrow(time=time, value=value))
 
-    def _label_column(self, arrow: Any, key: str, series: "NDArray[np.int32]") -> Any:
+    def _label_column(self, arrow: Foreign, key: str, series: "NDArray[np.int32]") -> Foreign:
         codes: dict[str, int] = {}
         of_series = [codes.setdefault(labels.get(key, ""), len(codes)) for labels in self.labels]
         indices = np.array(of_series, dtype=np.int32)[series]
