@@ -179,7 +179,7 @@ def test_times_beyond_the_clock_are_bounded():
 
 
 def test_selectors_are_listed_in_order():
-    found = [node.name for node in selectors(parse("a + sum(rate(b[5m])) / (c_total[1h:])"[:23]))]
+    found = [node.name for node in selectors(parse("a + sum(rate(b[5m]))"))]
     assert found == ["a", "b"]
 
 

@@ -32,7 +32,14 @@ from orrery.model.effects import Labels
 RUNNING = frozenset({"sum", "avg", "count", "min", "max", "group", "stddev", "stdvar"})
 CHOOSING = frozenset({"topk", "bottomk", "limitk", "limit_ratio"})
 NO_PARAMETER = np.zeros(1)
-_COMBINED_BY = {"sum": "sum", "count": "sum", "min": "min", "max": "max", "group": "group"}
+# NaN yields to any number.
+_COMBINED_BY: dict[str, Callable[[Floats, Floats], Floats]] = {
+    "sum": np.add,
+    "count": np.add,
+    "min": np.fmin,
+    "max": np.fmax,
+    "group": np.fmax,
+}
 
 
 def group_key(node: Aggregation) -> Callable[[Labels], Labels]:
@@ -44,6 +51,26 @@ def group_key(node: Aggregation) -> Callable[[Labels], Labels]:
     return lambda labels: tuple(pair for pair in labels if pair[0] in named)
 
 
+@dataclass(slots=True, eq=False)
+class Table:
+    """Rows of steps that grow in number; doubled, so that a row is copied few times."""
+
+    values: Floats
+    present: Bools
+
+    @classmethod
+    def empty(cls, step_count: int) -> "Table":
+        return cls(np.zeros((0, step_count)), np.zeros((0, step_count), dtype=np.bool_))
+
+    def grow(self, count: int) -> None:
+        held, step_count = self.values.shape
+        if count <= held:
+            return
+        added = (max(count, 2 * held) - held, step_count)
+        self.values = np.concatenate([self.values, np.zeros(added)])
+        self.present = np.concatenate([self.present, np.zeros(added, dtype=np.bool_)])
+
+
 @dataclass(slots=True)
 class Running:
     """An aggregation whose state is a row a group; :meth:`add` takes a batch, in any order."""
@@ -51,7 +78,7 @@ class Running:
     node: Aggregation
     steps: Steps
     groups: dict[Labels, int] = field(default_factory=dict)
-    state: dict[str, Vector] = field(default_factory=dict)
+    state: dict[str, Table] = field(default_factory=dict)
 
     def add(self, batch: Vector) -> None:
         key = group_key(self.node)
@@ -60,12 +87,11 @@ class Running:
             name: _aggregate(name, batch, index, keys, NO_PARAMETER)
             for name in self._parts_needed()
         }
-        if not self.groups:
-            self.groups = {one: number for number, one in enumerate(keys)}
-            self.state = parts
-            return
-        numbers = [self.groups.setdefault(one, len(self.groups)) for one in keys]
-        self._combine(parts, np.array(numbers, dtype=np.int64))
+        groups = self.groups
+        rows = np.array([groups.setdefault(one, len(groups)) for one in keys], dtype=np.int64)
+        for name in parts:
+            self.state.setdefault(name, Table.empty(self.steps.count)).grow(len(groups))
+        self._combine(parts, rows)
 
     def _parts_needed(self) -> tuple[str, ...]:
         match self.node.operator:
@@ -76,29 +102,31 @@ class Running:
             case operator:
                 return (operator,)
 
-    def _combine(self, parts: dict[str, Vector], numbers: Indexes) -> None:
-        """Adds the groups of one batch to those seen before."""
-        if "count" not in parts or len(parts) == 1:
-            name = self.node.operator
-            self.state = {name: self._stack(name, parts[name], numbers, _COMBINED_BY[name])}
-            return
-        old = {name: _spread(self.state[name], len(self.groups)) for name in parts}
-        new = {name: _placed(parts[name], numbers, len(self.groups)) for name in parts}
-        self.state = _combine_moments(old, new)
-
-    def _stack(self, name: str, part: Vector, numbers: Indexes, operation: str) -> Vector:
-        before = self.state[name]
-        both = concatenate([before, part], self.steps)
-        index = np.concatenate([np.arange(len(before.labels)), numbers])
-        return _aggregate(operation, both, index, list(self.groups), NO_PARAMETER)
+    def _combine(self, parts: dict[str, Vector], rows: Indexes) -> None:
+        """Adds the groups of one batch to those seen before, touching no other rows."""
+        old = {name: self.state[name].values[rows] for name in parts}
+        new = {name: np.where(part.present, part.values, 0.0) for name, part in parts.items()}
+        before = self.state[next(iter(parts))].present[rows]
+        arrived = next(iter(parts.values())).present
+        with np.errstate(all="ignore"):
+            combine = _COMBINED_BY.get(self.node.operator)
+            if combine is None:
+                both = _combine_moments(old, new)
+            else:
+                both = {name: combine(old[name], new[name]) for name in parts}
+        for name, table in self.state.items():
+            alone = np.where(arrived, new[name], old[name])
+            table.values[rows] = np.where(before & arrived, both[name], alone)
+            table.present[rows] = before | arrived
 
     def result(self) -> Vector:
         if not self.groups:
             return empty(self.steps)
         name = {"stddev": "stdvar"}.get(self.node.operator, self.node.operator)
-        found = self.state[name]
-        values = np.sqrt(found.values) if self.node.operator == "stddev" else found.values
-        return Vector(list(self.groups), values, found.present).without_empty_rows()
+        count = len(self.groups)
+        values, present = self.state[name].values[:count], self.state[name].present[:count]
+        values = np.sqrt(values) if self.node.operator == "stddev" else values
+        return Vector(list(self.groups), values, present).without_empty_rows()
 
 
 def _aggregate(
@@ -115,37 +143,20 @@ def _aggregate(
     return Vector(keys, values, present)
 
 
-def _spread(vector: Vector, group_count: int) -> Vector:
-    return _placed(vector, np.arange(len(vector.labels)), group_count)
-
-
-def _placed(vector: Vector, numbers: Indexes, group_count: int) -> Vector:
-    """The rows of ``vector`` at ``numbers`` of a table of ``group_count`` rows, else absent."""
-    shape = (group_count, vector.values.shape[1])
-    values, present = np.zeros(shape), np.zeros(shape, dtype=np.bool_)
-    values[numbers] = np.where(vector.present, vector.values, 0.0)
-    present[numbers] = vector.present
-    return Vector([()] * group_count, values, present)
-
-
-def _combine_moments(old: dict[str, Vector], new: dict[str, Vector]) -> dict[str, Vector]:
+def _combine_moments(old: dict[str, Floats], new: dict[str, Floats]) -> dict[str, Floats]:
     """Means and variances of two disjoint sets made one (Chan, Golub, LeVeque)."""
-    present = old["count"].present | new["count"].present
-    count_old, count_new = old["count"].values, new["count"].values
-    count = count_old + count_new
-    with np.errstate(all="ignore"):
-        share_old, share_new = count_old / count, count_new / count
-        mean_old, mean_new = old["avg"].values, new["avg"].values
-        finite = np.isfinite(mean_old) & np.isfinite(mean_new)
-        weighted = mean_old * share_old + mean_new * share_new
-        mean = np.where(finite, weighted, mean_old + mean_new)
-        state = {"count": count, "avg": mean}
-        if "stdvar" in old:
-            between = (mean_new - mean_old) ** 2 * share_old * share_new
-            within = old["stdvar"].values * share_old + new["stdvar"].values * share_new
-            state["stdvar"] = within + between
-    keys = [()] * len(present)
-    return {name: Vector(list(keys), values, present) for name, values in state.items()}
+    count = old["count"] + new["count"]
+    share_old, share_new = old["count"] / count, new["count"] / count
+    mean_old, mean_new = old["avg"], new["avg"]
+    # Adding the difference keeps equal means as they are; infinities have no difference.
+    step = mean_old + (mean_new - mean_old) * share_new
+    finite = np.isfinite(mean_old) & np.isfinite(mean_new) & np.isfinite(step)
+    weighted = mean_old * share_old + mean_new * share_new
+    state = {"count": count, "avg": np.where(finite, step, weighted)}
+    if "stdvar" in old:
+        between = (mean_new - mean_old) ** 2 * share_old * share_new
+        state["stdvar"] = old["stdvar"] * share_old + new["stdvar"] * share_new + between
+    return state
 
 
 # --- quantile and count_values

@@ -96,6 +96,9 @@ def broadcast(vector: Vector, count: int) -> Vector:
 
 
 def drop_name(labels: Labels) -> Labels:
+    # Labels are sorted: the name comes first unless another label begins with a capital.
+    if labels and labels[0][0] == PROMQL_NAME and not (labels[1:] and labels[1][0][:2] == "__"):
+        return labels[1:]
     return tuple(pair for pair in labels if pair[0] not in NAME_LABELS)
 
 
