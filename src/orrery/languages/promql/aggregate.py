@@ -13,7 +13,7 @@ import numpy as np
 from orrery.kernels.aggregate import aggregate, pick
 from orrery.languages.promql.durations import format_number, format_plain
 from orrery.languages.promql.nodes import Aggregation
-from orrery.languages.promql.tokens import go_quote
+from orrery.languages.promql.tokens import go_quote, is_utf8
 from orrery.languages.promql.values import (
     NAME_LABELS,
     Bools,
@@ -81,6 +81,8 @@ class Running:
     state: dict[str, Table] = field(default_factory=dict)
 
     def add(self, batch: Vector) -> None:
+        if not batch.labels:
+            return
         key = group_key(self.node)
         index, keys = group_index([key(labels) for labels in batch.labels])
         parts = {
@@ -171,7 +173,7 @@ def quantile(node: Aggregation, vector: Vector, levels: Floats, steps: Steps) ->
 
 
 def count_values(node: Aggregation, vector: Vector, label: str, *, cells_max: int) -> Vector:
-    if not label or any("\ud800" <= character <= "\udfff" for character in label):
+    if not label or not is_utf8(label):
         fail(f"invalid label name {go_quote(label)}")
     key = group_key(node)
     index, keys = group_index([key(labels) for labels in vector.labels])
@@ -206,6 +208,8 @@ class Choosing:
     kept: Vector | None = None
 
     def add(self, batch: Vector) -> None:
+        if not batch.labels:
+            return
         parts = [batch] if self.kept is None else [self.kept, batch]
         joined = concatenate(parts, self.steps)
         key = group_key(self.node)
@@ -248,7 +252,9 @@ def chosen_by_ratio(labels: list[Labels], ratios: Floats) -> Bools:
     """A share of the series told by a hash of their labels; a negative ratio is the complement."""
     places = np.array([place_of(one) for one in labels]).reshape(-1, 1)
     lower = (ratios >= 0) & (places < ratios)
-    return np.where(ratios >= 1, True, np.where(ratios >= 0, lower, places >= 1 + ratios))
+    upper = (ratios < 0) & (places >= 1 + ratios)
+    chosen: Bools = (ratios >= 1) | lower | upper
+    return chosen
 
 
 def place_of(labels: Labels) -> float:

@@ -51,7 +51,7 @@ from orrery.languages.promql.nodes import (
 from orrery.languages.promql.reading import Consume, Reader, Steady
 from orrery.languages.promql.result import Result as Result
 from orrery.languages.promql.result import by_labels
-from orrery.languages.promql.tokens import go_quote
+from orrery.languages.promql.tokens import go_quote, is_utf8
 from orrery.languages.promql.types import kind_of
 from orrery.languages.promql.values import (
     Floats,
@@ -96,8 +96,8 @@ def evaluate(
     """
     count = 1 if step_ns == 0 else max(0, (end_ns - start_ns) // step_ns) + 1
     steps = Steps(start_ns, step_ns, count)
-    query = Query(steps, lookback_ns, subquery_step_ns, cells_max)
-    evaluator = Evaluator(query, Notes(text), invariant_nodes(expression), end_ns)
+    query = Query(steps, end_ns, lookback_ns, subquery_step_ns, cells_max)
+    evaluator = Evaluator(query, Notes(text), invariant_nodes(expression))
     result = yield from evaluator.result(expression)
     return result
 
@@ -108,11 +108,11 @@ def selectors(expression: Expr) -> Iterator[VectorSelector]:
 
 
 class Evaluator:
-    def __init__(self, query: Query, notes: Notes, invariant: frozenset[int], end_ns: int) -> None:
+    def __init__(self, query: Query, notes: Notes, invariant: frozenset[int]) -> None:
         self.query = query
         self.notes = notes
         self.invariant = invariant
-        self.reader = Reader(query, notes, end_ns)
+        self.reader = Reader(query, notes)
         self.windows = Windows(query, self.reader, self.collect)
 
     # --- the answer
@@ -128,6 +128,8 @@ class Evaluator:
             return result
         value = yield from self.value(node, steps)
         if isinstance(value, str):
+            if not is_utf8(value):
+                fail(f"string {go_quote(value)} is not valid UTF-8")
             return self.finished("string", empty(steps), steps, text=value)
         if isinstance(value, Vector):
             if not steps.step_ns:
@@ -148,8 +150,8 @@ class Evaluator:
             kind,
             tuple(vector.labels),
             steps.times_ns(),
-            vector.values,
-            vector.present,
+            np.ascontiguousarray(vector.values),
+            np.ascontiguousarray(vector.present),
             text,
             samples,
             tuple(self.notes.warnings),

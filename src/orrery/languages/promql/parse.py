@@ -31,7 +31,15 @@ from orrery.languages.promql.nodes import (
     Unary,
     VectorSelector,
 )
-from orrery.languages.promql.tokens import Lexer, ParseError, Token, describe, go_quote, unquote
+from orrery.languages.promql.tokens import (
+    Lexer,
+    ParseError,
+    Token,
+    describe,
+    go_quote,
+    is_utf8,
+    unquote,
+)
 from orrery.model.selector import PROMQL_NAME, Matcher, Operator
 
 NESTING_DEPTH_MAX = 100
@@ -472,10 +480,6 @@ class Parser:
         if self.current.kind not in ("number", "duration"):
             self.unexpected(context, "timestamp" if context == "@" else "number")
         return sign * self.number_literal().value
-
-
-def is_utf8(text: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _is_name(matcher: Matcher) -> bool:

@@ -16,17 +16,16 @@ Steady = Generator[Effect, object, None]
 
 
 class Reader:
-    def __init__(self, query: Query, notes: Notes, end_ns: int) -> None:
+    def __init__(self, query: Query, notes: Notes) -> None:
         self.query = query
         self.notes = notes
-        self.end_ns = end_ns
 
     def pinned(self, at: At | None, steps: Steps) -> Steps:
         """The steps a selector is really read at: one, where ``@`` says so."""
         if at is None:
             return steps
         if isinstance(at, Bound):
-            at = self.query.steps.start_ns if at is Bound.START else self.end_ns
+            at = self.query.steps.start_ns if at is Bound.START else self.query.end_ns
         return Steps(at, 0, 1)
 
     def instant(

@@ -266,3 +266,8 @@ def go_rune(character: str) -> str:
     if character == "'":
         return "'\\''"
     return "'" + go_quote(character)[1:-1].replace('\\"', '"') + "'"
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a literal held only UTF-8: other bytes are lone surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)

@@ -11,7 +11,15 @@ from orrery.kernels.window import window_over_steps
 from orrery.languages.promql.functions.registry import Query
 from orrery.languages.promql.nodes import Expr, RangeSelector, Subquery
 from orrery.languages.promql.reading import TIME_NS_MAX, Consume, Reader, Steady
-from orrery.languages.promql.values import Floats, Steps, Vector, broadcast, concatenate, empty
+from orrery.languages.promql.values import (
+    Floats,
+    Steps,
+    Vector,
+    broadcast,
+    concatenate,
+    empty,
+    fail,
+)
 from orrery.model.effects import Effect, Labels
 
 Collected = Generator[Effect, object, Vector]
@@ -112,6 +120,8 @@ class Windows:
         count = max(0, (outer.end_ns - node.offset_ns - start_ns) // step_ns + 1)
         check_cells(self.query, count)
         inner = Steps(start_ns, step_ns, count)
+        if max(abs(start_ns), abs(inner.end_ns)) > TIME_NS_MAX:
+            fail("the times of a subquery lie beyond the years 1678 to 2261")
         if count == 0:
             return empty(inner), inner, outer
         vector = yield from self.collect(node.expression, inner)

@@ -52,7 +52,7 @@ def histogram_quantile(arguments: Arguments) -> Vector:
 @whole("histogram_quantiles", VECTOR, STRING, SCALAR, repeats=True)
 def histogram_quantiles(arguments: Arguments) -> Vector:
     """Several quantiles at once, told apart by a label that holds the level."""
-    label = arguments.string(1)
+    label = arguments.text(1)
     parts = []
     for index in range(2, len(arguments.values)):
         levels = arguments.scalar(index)

@@ -3,19 +3,20 @@
 from orrery.errors import Invalid
 from orrery.kernels.relabel import expand_matches
 from orrery.languages.promql.functions.registry import STRING, VECTOR, Arguments, whole
-from orrery.languages.promql.tokens import go_quote
+from orrery.languages.promql.tokens import go_quote, is_utf8
 from orrery.languages.promql.values import Vector, fail, merge_duplicates, set_labels
 
 
 def is_label_name(name: str) -> bool:
     """Any UTF-8 text but the empty one; bytes that are not UTF-8 show as lone surrogates."""
-    return name != "" and not any("\ud800" <= character <= "\udfff" for character in name)
+    return name != "" and is_utf8(name)
 
 
 @whole("label_replace", VECTOR, STRING, STRING, STRING, STRING)
 def label_replace(arguments: Arguments) -> Vector:
     vector = arguments.vector(0)
-    target, template, source, pattern = (arguments.string(index) for index in range(1, 5))
+    target, source = arguments.string(1), arguments.string(3)
+    template, pattern = arguments.text(2), arguments.text(4)
     if not is_label_name(target):
         fail(f"invalid destination label name in label_replace(): {target}")
     try:
@@ -34,7 +35,7 @@ def label_replace(arguments: Arguments) -> Vector:
 @whole("label_join", VECTOR, STRING, STRING, STRING, repeats=True)
 def label_join(arguments: Arguments) -> Vector:
     vector = arguments.vector(0)
-    target, separator = arguments.string(1), arguments.string(2)
+    target, separator = arguments.string(1), arguments.text(2)
     sources = [arguments.string(index) for index in range(3, len(arguments.values))]
     for source in sources:
         if not is_label_name(source):

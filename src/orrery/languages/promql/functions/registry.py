@@ -4,7 +4,6 @@ Three decorators for three shapes: :func:`elementwise` maps values to values, :f
 names the window kernel that reads a range vector, :func:`whole` sees complete arguments.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -14,7 +13,8 @@ from typing import TypeVar
 import numpy as np
 
 from orrery.languages.promql.nodes import Call, Kind
-from orrery.languages.promql.values import Floats, Notes, Steps, Value, Vector
+from orrery.languages.promql.tokens import go_quote, is_utf8
+from orrery.languages.promql.values import Floats, Notes, Steps, Value, Vector, fail
 
 T = TypeVar("T", bound=Callable[..., object])
 VECTOR, RANGE, SCALAR, STRING = Kind.VECTOR, Kind.RANGE, Kind.SCALAR, Kind.STRING
@@ -48,6 +48,7 @@ class Query:
     """What a function may know of the query it runs in; ``text`` places the notes."""
 
     steps: Steps
+    end_ns: int
     lookback_ns: int
     subquery_step_ns: int
     cells_max: int
@@ -76,6 +77,13 @@ class Arguments:
     def string(self, index: int) -> str:
         value = self.values[index]
         assert isinstance(value, str)
+        return value
+
+    def text(self, index: int) -> str:
+        """A string that leaves the query, so it must be UTF-8."""
+        value = self.string(index)
+        if not is_utf8(value):
+            fail(f"string {go_quote(value)} is not valid UTF-8")
         return value
 
     def warn(self, message: str, index: int) -> None:
@@ -192,7 +200,3 @@ def scalar_vector(values: Floats) -> Vector:
     """One unlabelled series that is present at every step."""
     table = values.reshape(1, -1)
     return Vector([()], table, np.ones(table.shape, dtype=np.bool_))
-
-
-def is_nan(value: float) -> bool:
-    return math.isnan(value)

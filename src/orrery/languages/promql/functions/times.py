@@ -33,8 +33,8 @@ def step(arguments: Arguments) -> Floats:
 
 @whole("range", returns=SCALAR)
 def query_range(arguments: Arguments) -> Floats:
-    steps = arguments.query.steps
-    return np.full(arguments.steps.count, (steps.end_ns - steps.start_ns) / SECOND_NS)
+    length_ns = arguments.query.end_ns - arguments.query.steps.start_ns
+    return np.full(arguments.steps.count, length_ns / SECOND_NS)
 
 
 @whole("start", returns=SCALAR)
@@ -44,7 +44,7 @@ def start(arguments: Arguments) -> Floats:
 
 @whole("end", returns=SCALAR)
 def end(arguments: Arguments) -> Floats:
-    return np.full(arguments.steps.count, arguments.query.steps.end_ns / SECOND_NS)
+    return np.full(arguments.steps.count, arguments.query.end_ns / SECOND_NS)
 
 
 @whole("timestamp", VECTOR)
