@@ -117,21 +117,23 @@ impl<'a> Decoder<'a> {
         let mut line = 1u32;
         while at < self.body.len() {
             let start = skip_blank(self.body, at, self.body.len());
+            let first = memchr(b'\n', &self.body[start..]).map(|length| start + length);
             if self.body.get(start) == Some(&b'#') {
-                self.end_at(memchr(b'\n', &self.body[start..]).map(|length| start + length));
+                self.end_at(first);
             } else {
-                self.end_at(newline(self.body, start));
+                self.end_at(first.and_then(|first| uncarried(self.body, start, first)));
                 self.line(start, line)?;
             }
-            line = line.saturating_add(self.newline_count(at));
+            let newlines = self.newline_count(first.unwrap_or(self.end));
+            line = line.saturating_add(newlines);
             at = self.end + 1;
         }
         Ok(())
     }
 
-    /// One unless the line went on behind a newline.
-    fn newline_count(&self, start: usize) -> u32 {
-        let inner = &self.body[start..self.end];
+    /// One unless the line went on behind a newline; `first` is where the first one stood.
+    fn newline_count(&self, first: usize) -> u32 {
+        let inner = self.body.get(first..self.end).unwrap_or_default();
         1 + memchr::memchr_iter(b'\n', inner).count() as u32
     }
 
@@ -287,12 +289,16 @@ fn skip_blank(body: &[u8], mut at: usize, end: usize) -> usize {
     at
 }
 
-/// The first newline from `from` on that no backslash carries over. A backslash takes the byte
-/// behind it along, so that only an odd run of them does.
 fn newline(body: &[u8], from: usize) -> Option<usize> {
-    let mut at = from;
+    let found = from + memchr(b'\n', body.get(from..)?)?;
+    uncarried(body, from, found)
+}
+
+/// `found` or the first newline behind it that no backslash carries over. A backslash takes the
+/// byte behind it along, so that only an odd run of them does.
+#[inline]
+fn uncarried(body: &[u8], from: usize, mut found: usize) -> Option<usize> {
     loop {
-        let found = at + memchr(b'\n', body.get(at..)?)?;
         let run = body[from..found]
             .iter()
             .rev()
@@ -300,7 +306,7 @@ fn newline(body: &[u8], from: usize) -> Option<usize> {
         if run.count() % 2 == 0 {
             return Some(found);
         }
-        at = found + 1;
+        found += 1 + memchr(b'\n', body.get(found + 1..)?)?;
     }
 }
 
@@ -308,13 +314,46 @@ fn is_separator(byte: u8) -> bool {
     matches!(byte, b',' | b' ' | b'=')
 }
 
-/// The first separator from `at` on that no backslash stands before; `end` where there is none.
+const EACH: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+/// The high bit of each byte of `word` that is `byte`; bits above the first hit may be wrong.
 #[inline]
-fn next_separator(body: &[u8], mut at: usize, end: usize) -> usize {
-    while at < end && !(is_separator(body[at]) && body[at - 1] != b'\\') {
+fn hits(word: u64, byte: u8) -> u64 {
+    let zero_where_equal = word ^ (EACH * u64::from(byte));
+    zero_where_equal.wrapping_sub(EACH) & !zero_where_equal & HIGH
+}
+
+/// The first separator from `at` on, eight bytes at a time; may lie behind the line.
+#[inline]
+fn any_separator(body: &[u8], mut at: usize) -> usize {
+    while let Some(chunk) = body.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        let word = u64::from_le_bytes(*chunk);
+        let found = hits(word, b',') | hits(word, b' ') | hits(word, b'=');
+        if found != 0 {
+            return at + found.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    while at < body.len() && !is_separator(body[at]) {
         at += 1;
     }
     at
+}
+
+/// The first separator from `at` on that no backslash stands before; `end` where there is none.
+#[inline]
+fn next_separator(body: &[u8], mut at: usize, end: usize) -> usize {
+    loop {
+        at = any_separator(body, at);
+        if at >= end {
+            return end;
+        }
+        if body[at - 1] != b'\\' {
+            return at;
+        }
+        at += 1;
+    }
 }
 
 /// Walks measurement and tags; gives the place of the space behind them.
@@ -427,7 +466,9 @@ const TENS: [f64; 23] = [
     1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 ];
 /// So many digits fit 64 bits whatever they are.
-const DIGITS_FAST_MAX: usize = 18;
+const DIGITS_FAST_MAX: usize = 19;
+/// So many fit 63.
+const DIGITS_SIGNED_MAX: usize = 18;
 
 /// Reads digits from `at` on into `mantissa`.
 #[inline]
@@ -462,13 +503,16 @@ fn number(text: &[u8], start: usize) -> Parsed<(usize, Kind, u64)> {
         return long_number(text, start);
     }
     let next = text.get(at).copied().unwrap_or(b' ');
-    let behind = text.get(at + 1).copied().unwrap_or(b' ');
-    if matches!(next, b',' | b' ') && mantissa <= 1 << 53 {
+    if matches!(next, b',' | b' ') {
+        if mantissa > 1 << 53 {
+            return float(&text[start..at]).map(|bits| (at, Kind::Float64, bits));
+        }
         let value = mantissa as f64 / TENS[decimals];
         let signed = if negative { -value } else { value };
         return Ok((at, Kind::Float64, signed.to_bits()));
     }
-    if has_point || !matches!(behind, b',' | b' ') {
+    let behind = text.get(at + 1).copied().unwrap_or(b' ');
+    if has_point || digit_count > DIGITS_SIGNED_MAX || !matches!(behind, b',' | b' ') {
         return long_number(text, start);
     }
     match next {
@@ -540,8 +584,16 @@ fn long_float(word: &str) -> Parsed<u64> {
     if !has_digit {
         return Err("invalid number".into());
     }
-    match word.parse::<f64>() {
-        Ok(value) if value.is_finite() => Ok(value.to_bits()),
+    float(word.as_bytes())
+}
+
+/// Bits of a decimal number whose characters were checked.
+fn float(text: &[u8]) -> Parsed<u64> {
+    let value = std::str::from_utf8(text)
+        .ok()
+        .and_then(|word| word.parse::<f64>().ok());
+    match value {
+        Some(value) if value.is_finite() => Ok(value.to_bits()),
         _ => Err("invalid float".into()),
     }
 }
@@ -565,7 +617,7 @@ fn integer(text: &[u8]) -> Parsed<i64> {
     if at < text.len() {
         return Err("bad timestamp".into());
     }
-    if at - from > 0 && at - from <= DIGITS_FAST_MAX {
+    if at > from && at - from <= DIGITS_FAST_MAX && magnitude <= i64::MAX as u64 {
         let value = magnitude as i64;
         return Ok(if negative { -value } else { value });
     }

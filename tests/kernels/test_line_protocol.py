@@ -34,7 +34,9 @@ def encoded_value(value) -> str:
 
 
 def encoded(name, tags, fields, time_ns) -> str:
-    key = "".join([escaped(name, ", "), *(f",{escaped(k, ',= ')}={escaped(v, ',= ')}" for k, v in tags)])
+    key = "".join(
+        [escaped(name, ", "), *(f",{escaped(k, ',= ')}={escaped(v, ',= ')}" for k, v in tags)]
+    )
     values = ",".join(f"{escaped(k, ',= ')}={encoded_value(v)}" for k, v in fields)
     return f"{key} {values} {time_ns}\n"
 
@@ -52,9 +54,7 @@ VALUES = st.one_of(
 POINTS = st.tuples(
     TEXTS,
     st.lists(st.tuples(TAG_KEYS, TEXTS), max_size=4, unique_by=lambda pair: pair[0]),
-    st.lists(
-        st.tuples(TEXTS.filter(lambda text: text != "time"), VALUES), min_size=1, max_size=4
-    ),
+    st.lists(st.tuples(TEXTS.filter(lambda text: text != "time"), VALUES), min_size=1, max_size=4),
     st.integers(-(2**63) + 2, 2**63 - 2),
 )
 

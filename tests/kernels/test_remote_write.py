@@ -1,6 +1,7 @@
 """What Google's protobuf library encodes, the decoders read."""
 
 import struct
+from contextlib import suppress
 
 import cramjam
 import pytest
@@ -71,14 +72,11 @@ def test_a_damaged_body_gives_a_batch_or_an_error(version, data):
         body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
     try:
         batch = decode(bytes(body))
-    except Invalid as error:
-        assert "at byte" in str(error) or "not a" in str(error)
+    except Invalid:
         return
     for key in range(batch.key_count):
-        try:
+        with suppress(Invalid):
             batch.canonical(key)
-        except Invalid as error:
-            assert "cannot" in str(error)
 
 
 @pytest.mark.parametrize("version", VERSIONS)

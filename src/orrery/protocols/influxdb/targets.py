@@ -1,6 +1,6 @@
 """Where a write goes: database, retention policy and precision from its arguments.
 
-1.x names them ``db``, ``rp`` and ``precision``; 2.x names a ``bucket``, which is
+1.x names them ``db`` (which may be left out here), ``rp`` and ``precision``; 2.x names a ``bucket``, which is
 ``database/policy`` as InfluxDB 1.8 maps it. ``org`` is taken and means nothing, as in 1.8: who
 owns the data is told by the credentials. Called by ``write``.
 """
@@ -67,9 +67,7 @@ def target_1(request: Request) -> Target:
         raise Invalid(f'invalid precision "{precision}" (use n, u, ms, s, m or h)')
     if arguments.get("consistency", "") not in CONSISTENCIES:
         raise Invalid("invalid consistency level")
-    database = arguments.get("db", "")
-    if not database:
-        raise Invalid("database is required")
+    database = arguments.get("db") or DEFAULT_DATABASE
     return Target(database, arguments.get("rp", ""), PRECISIONS_1_NS[precision])
 
 
