@@ -92,18 +92,11 @@ impl Generation {
         // Before the samples: a delete that finds them has been counted up for.
         self.sample_count
             .fetch_add(columns.values.len() as u64, Relaxed);
-        let mut locked: Option<Locked<'_>> = None;
-        let mut start = 0;
-        for (&reference, &end) in references.iter().zip(&columns.key_ends) {
-            let samples = start..end as usize;
-            start = samples.end;
-            let stripe = stripe_of(reference);
-            if locked.as_ref().is_none_or(|locked| locked.at != stripe) {
-                // The lock before is let go first: only one is held at a time.
-                drop(locked.take());
-            }
-            let locked = locked.get_or_insert_with(|| Locked::new(self, stripe));
-            append_key(&self.table, &mut locked.stripe, reference, columns, samples)?;
+        let order = by_stripe(references);
+        let stripe_at = |key: &u32| stripe_of(references[*key as usize]);
+        for keys in order.chunk_by(|one, other| stripe_at(one) == stripe_at(other)) {
+            let mut locked = Locked::new(self, stripe_at(&keys[0]));
+            append_keys(&self.table, &mut locked.stripe, keys, references, columns)?;
         }
         Ok(())
     }
@@ -195,6 +188,59 @@ impl Drop for Locked<'_> {
             self.memory_bytes.fetch_add(grown, Relaxed);
         }
     }
+}
+
+/// The order in which to append keys: as they come where that changes stripes seldom, else sorted
+/// by stripe. Keys of one series keep their order.
+fn by_stripe(references: &[u32]) -> Vec<u32> {
+    let changes = |pair: &&[u32]| stripe_of(pair[0]) != stripe_of(pair[1]);
+    let change_count = references.windows(2).filter(changes).count();
+    let mut order: Vec<u32> = (0..references.len() as u32).collect();
+    if change_count > STRIPE_COUNT.min(references.len() / 4) {
+        let mut next = [0u32; STRIPE_COUNT];
+        references.iter().for_each(|&one| next[stripe_of(one)] += 1);
+        let mut start = 0;
+        for place in &mut next {
+            start += std::mem::replace(place, start);
+        }
+        for (key, &reference) in references.iter().enumerate() {
+            let place = &mut next[stripe_of(reference)];
+            order[*place as usize] = key as u32;
+            *place += 1;
+        }
+    }
+    order
+}
+
+/// How many keys ahead slots and rows are asked for: a miss takes about as long as so many appends.
+const SLOTS_AHEAD: usize = 16;
+const ROWS_AHEAD: usize = 8;
+
+fn append_keys(
+    table: &SeriesTable,
+    stripe: &mut Stripe,
+    keys: &[u32],
+    references: &[u32],
+    columns: &Columns,
+) -> Result<()> {
+    let place_at = |at: usize| Some(place_of(references[*keys.get(at)? as usize]));
+    for (at, &key) in keys.iter().enumerate() {
+        if let Some(place) = place_at(at + SLOTS_AHEAD) {
+            stripe.prefetch_slot(place);
+        }
+        if let Some(place) = place_at(at + ROWS_AHEAD) {
+            stripe.prefetch_row(place);
+        }
+        let key = key as usize;
+        let start = if key == 0 {
+            0
+        } else {
+            columns.key_ends[key - 1]
+        };
+        let samples = start as usize..columns.key_ends[key] as usize;
+        append_key(table, stripe, references[key], columns, samples)?;
+    }
+    Ok(())
 }
 
 fn append_key(

@@ -32,6 +32,7 @@ pub mod pages_integer;
 pub mod quantile;
 pub mod range_functions;
 pub mod re2;
+pub mod prefetch;
 pub mod record;
 pub mod record_control;
 pub mod record_samples;

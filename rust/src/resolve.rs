@@ -4,6 +4,7 @@
 
 use crate::batch::{Batch, Key, Rejection};
 use crate::error::{CoreError, Result};
+use crate::prefetch::prefetch;
 use crate::record_samples::{Columns, Kinds, SamplesView, encode_samples};
 use crate::sample::payload;
 use crate::series::{SeriesId, SeriesView};
@@ -260,6 +261,9 @@ impl Work<'_> {
                 keys.iter().map(|key| key.hash ^ scope),
                 &mut self.references,
             );
+            for &reference in &self.references[first..] {
+                prefetch(self.table.store.hot(reference));
+            }
             for at in first..self.references.len() {
                 let reference = self.references[at];
                 let hot = self.table.store.hot(reference);

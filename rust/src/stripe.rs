@@ -6,6 +6,7 @@
 //! locks each stripe by itself.
 
 use crate::error::{CoreError, Result};
+use crate::prefetch::prefetch;
 use crate::sample::{Kind, Run, payload};
 use crate::source::TimeRange;
 
@@ -49,13 +50,20 @@ const EMPTY_SLOT: Slot = Slot {
 
 type Page = Box<[Slot; PAGE_SERIES]>;
 
+/// Rows and payloads of all series of a stripe.
 #[derive(Debug, Default)]
-pub struct Stripe {
-    pages: Vec<Option<Page>>,
+struct Arena {
     segments: Vec<Box<[Row]>>,
     next_row: u32,
     heap: Vec<u8>,
     memory_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+pub struct Stripe {
+    pages: Vec<Option<Page>>,
+    arena: Arena,
+    pages_bytes: usize,
 }
 
 /// A chunk found on the way back through a chain.
@@ -69,52 +77,9 @@ fn full(what: &str) -> CoreError {
     CoreError::Exhausted(format!("cannot buffer samples: a stripe's {what} are full"))
 }
 
-impl Stripe {
-    pub fn memory_bytes(&self) -> usize {
-        self.memory_bytes
-    }
-
-    fn slot(&self, at: usize) -> Option<&Slot> {
-        let page = self.pages.get(at / PAGE_SERIES)?.as_ref()?;
-        page.get(at % PAGE_SERIES)
-    }
-
-    fn page(&mut self, at: usize) -> &mut Page {
-        let page_at = at / PAGE_SERIES;
-        if self.pages.len() <= page_at {
-            let before = self.pages.capacity();
-            self.pages.resize_with(page_at + 1, || None);
-            self.memory_bytes += (self.pages.capacity() - before) * size_of::<Option<Page>>();
-        }
-        let taken = &mut self.memory_bytes;
-        self.pages[page_at].get_or_insert_with(|| {
-            *taken += size_of::<[Slot; PAGE_SERIES]>();
-            Box::new([EMPTY_SLOT; PAGE_SERIES])
-        })
-    }
-
-    /// Appends samples of one kind to the series at `at`; says, also where it fails, whether the
-    /// series had none here before.
-    ///
-    /// `values` are bits as in `sample::Run`, their payloads in `heap`.
-    pub fn append(
-        &mut self,
-        at: usize,
-        kind: Kind,
-        times_ns: &[i64],
-        values: &[u64],
-        heap: &[u8],
-    ) -> (bool, Result<()>) {
-        let mut slot = self.page(at)[at % PAGE_SERIES];
-        let is_first = !slot.held;
-        slot.held = true;
-        let outcome = self.append_to(&mut slot, kind, times_ns, values, heap);
-        self.page(at)[at % PAGE_SERIES] = slot;
-        (is_first, outcome)
-    }
-
+impl Arena {
     #[inline]
-    fn append_to(
+    fn append(
         &mut self,
         slot: &mut Slot,
         kind: Kind,
@@ -194,12 +159,6 @@ impl Stripe {
         Ok(())
     }
 
-    /// Whether the series may have samples in the range.
-    pub fn overlaps(&self, at: usize, range: TimeRange) -> bool {
-        self.slot(at)
-            .is_some_and(|slot| slot.min_ns <= range.max_ns && range.min_ns <= slot.max_ns)
-    }
-
     /// Chunks of a series from the oldest on.
     fn chunks(&self, slot: &Slot) -> Vec<Chunk> {
         let mut chunks = Vec::new();
@@ -228,28 +187,6 @@ impl Stripe {
         &segment[from..from + chunk.used as usize]
     }
 
-    /// Runs of a series inside the range: ascending, without repeats, later arrivals in later runs.
-    pub fn read(&self, at: usize, range: TimeRange, out: &mut Vec<Run>) -> Result<()> {
-        if !self.overlaps(at, range) {
-            return Ok(());
-        }
-        let Some(slot) = self.slot(at) else {
-            return Ok(());
-        };
-        let chunks = self.chunks(slot);
-        for same_kind in chunks.chunk_by(|one, other| one.kind == other.kind) {
-            let kind = Kind::from_u8(same_kind[0].kind)?;
-            let rows = same_kind.iter().flat_map(|chunk| self.rows(chunk));
-            let inside =
-                rows.filter(|row| range.min_ns <= row.time_ns && row.time_ns <= range.max_ns);
-            let run = self.run(kind, inside);
-            if !run.is_empty() {
-                out.push(run);
-            }
-        }
-        Ok(())
-    }
-
     fn run<'a>(&'a self, kind: Kind, rows: impl Iterator<Item = &'a Row>) -> Run {
         let mut run = Run::new(kind);
         let mut is_ascending = true;
@@ -274,6 +211,100 @@ impl Stripe {
         }
         run
     }
+}
+
+impl Stripe {
+    pub fn memory_bytes(&self) -> usize {
+        self.pages_bytes + self.arena.memory_bytes
+    }
+
+    fn slot(&self, at: usize) -> Option<&Slot> {
+        let page = self.pages.get(at / PAGE_SERIES)?.as_ref()?;
+        page.get(at % PAGE_SERIES)
+    }
+
+    fn slot_mut(&mut self, at: usize) -> (&mut Slot, &mut Arena) {
+        let page_at = at / PAGE_SERIES;
+        if self.pages.len() <= page_at {
+            let before = self.pages.capacity();
+            self.pages.resize_with(page_at + 1, || None);
+            self.pages_bytes += (self.pages.capacity() - before) * size_of::<Option<Page>>();
+        }
+        let taken = &mut self.pages_bytes;
+        let page = self.pages[page_at].get_or_insert_with(|| {
+            *taken += size_of::<[Slot; PAGE_SERIES]>();
+            Box::new([EMPTY_SLOT; PAGE_SERIES])
+        });
+        (&mut page[at % PAGE_SERIES], &mut self.arena)
+    }
+
+    /// Starts to load the slot of a series that is appended to soon.
+    #[inline]
+    pub fn prefetch_slot(&self, at: usize) {
+        if let Some(slot) = self.slot(at) {
+            prefetch(slot);
+        }
+    }
+
+    /// Starts to load the row where the next sample of a series goes; its slot should be there.
+    #[inline]
+    pub fn prefetch_row(&self, at: usize) {
+        let Some(slot) = self.slot(at).filter(|slot| slot.used < slot.capacity) else {
+            return;
+        };
+        let row = slot.chunk + 1 + u32::from(slot.used);
+        let segment = self.arena.segments.get((row >> SEGMENT_BITS) as usize);
+        if let Some(row) = segment.and_then(|rows| rows.get((row & (SEGMENT_ROWS - 1)) as usize)) {
+            prefetch(row);
+        }
+    }
+
+    /// Appends samples of one kind to the series at `at`; says, also where it fails, whether the
+    /// series had none here before.
+    ///
+    /// `values` are bits as in `sample::Run`, their payloads in `heap`.
+    pub fn append(
+        &mut self,
+        at: usize,
+        kind: Kind,
+        times_ns: &[i64],
+        values: &[u64],
+        heap: &[u8],
+    ) -> (bool, Result<()>) {
+        let (slot, arena) = self.slot_mut(at);
+        let is_first = !slot.held;
+        slot.held = true;
+        let outcome = arena.append(slot, kind, times_ns, values, heap);
+        (is_first, outcome)
+    }
+
+    /// Whether the series may have samples in the range.
+    pub fn overlaps(&self, at: usize, range: TimeRange) -> bool {
+        self.slot(at)
+            .is_some_and(|slot| slot.min_ns <= range.max_ns && range.min_ns <= slot.max_ns)
+    }
+
+    /// Runs of a series inside the range: ascending, without repeats, later arrivals in later runs.
+    pub fn read(&self, at: usize, range: TimeRange, out: &mut Vec<Run>) -> Result<()> {
+        if !self.overlaps(at, range) {
+            return Ok(());
+        }
+        let Some(slot) = self.slot(at) else {
+            return Ok(());
+        };
+        let chunks = self.arena.chunks(slot);
+        for same_kind in chunks.chunk_by(|one, other| one.kind == other.kind) {
+            let kind = Kind::from_u8(same_kind[0].kind)?;
+            let rows = same_kind.iter().flat_map(|chunk| self.arena.rows(chunk));
+            let inside =
+                rows.filter(|row| range.min_ns <= row.time_ns && row.time_ns <= range.max_ns);
+            let run = self.arena.run(kind, inside);
+            if !run.is_empty() {
+                out.push(run);
+            }
+        }
+        Ok(())
+    }
 
     /// Takes samples of a series out; says how many. Their memory stays until the generation goes.
     pub fn delete(&mut self, at: usize, range: TimeRange) -> Result<usize> {
@@ -286,9 +317,9 @@ impl Stripe {
         let is_inside = |row: &Row| range.min_ns <= row.time_ns && row.time_ns <= range.max_ns;
         let mut kept: Vec<(Kind, Row)> = Vec::new();
         let mut count = 0;
-        for chunk in self.chunks(&slot) {
+        for chunk in self.arena.chunks(&slot) {
             let kind = Kind::from_u8(chunk.kind)?;
-            for row in self.rows(&chunk) {
+            for row in self.arena.rows(&chunk) {
                 if is_inside(row) {
                     count += 1;
                 } else {
@@ -305,14 +336,14 @@ impl Stripe {
         };
         for (kind, row) in kept {
             if fresh.used == fresh.capacity || fresh.kind != kind as u8 {
-                self.grow(&mut fresh, kind)?;
+                self.arena.grow(&mut fresh, kind)?;
             }
-            self.put(fresh.chunk + 1 + u32::from(fresh.used), row);
+            self.arena.put(fresh.chunk + 1 + u32::from(fresh.used), row);
             fresh.used += 1;
             fresh.min_ns = fresh.min_ns.min(row.time_ns);
             fresh.max_ns = fresh.max_ns.max(row.time_ns);
         }
-        self.page(at)[at % PAGE_SERIES] = fresh;
+        *self.slot_mut(at).0 = fresh;
         Ok(count)
     }
 
