@@ -107,7 +107,7 @@ class Telemetry:
         return Histogram(name, help_text, labels, registry=self.registry, buckets=SECONDS)
 
     def before_exposition(self, update: Callable[[], None]) -> None:
-        """``update`` sets gauges whose values live elsewhere; called each time they are asked for."""
+        """``update`` sets gauges whose values live elsewhere; called whenever they are wanted."""
         self._updates.append(update)
 
     def exposition(self) -> bytes:

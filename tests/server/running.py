@@ -175,6 +175,12 @@ def until_closed(connection):
     return b"".join(parts)
 
 
+async def until(is_true):
+    async with asyncio.timeout(10):
+        while not is_true():  # noqa: ASYNC110 - nothing tells of a gauge
+            await asyncio.sleep(0.01)
+
+
 def zipped(content):
     return gzip.compress(content)
 

@@ -10,8 +10,10 @@ from orrery.errors import Denied, Exhausted, Invalid
 from orrery.server.application import scrubbed
 from orrery.server.hosts import HostPolicy
 from orrery.server.http import Response
+from orrery.server.limits import http_limits
+from orrery.settings import load
 from orrery.telemetry import handler as log_handler
-from tests.server.running import Running, echo, route, until_closed, zipped
+from tests.server.running import Running, echo, route, until, until_closed, zipped
 
 
 async def large(_request):
@@ -345,3 +347,39 @@ def test_slow_requests_are_logged_without_secrets():
         server.ask("GET", "/small?db=a&p=hunter2")
     assert 'url="/small?db=a&p=..."' in lines.getvalue()
     assert "hunter2" not in lines.getvalue()
+
+
+def test_client_that_leaves_while_sending_is_counted_as_gone():
+    with Running([]) as server:
+        with server.raw(b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc"):
+            pass
+        labels = {"route": "/echo", "method": "POST", "status": "499"}
+        server.call(until(lambda: server.metric("orrery_requests_total", **labels) == 1))
+        assert server.metric("orrery_request_bodies_active_bytes") == 0
+
+
+def test_client_that_asks_first_is_told_to_go_on(server):
+    head = b"POST /echo HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\nconnection: close\r\n"
+    with server.raw(head + b"content-length: 3\r\n\r\n") as connection:
+        assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(b"abc")
+        assert until_closed(connection).endswith(b"abc")
+
+
+def test_client_that_asks_first_with_too_much_is_told_not_to_send(server):
+    head = b"POST /echo HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n"
+    with server.raw(head + b"content-length: 300000\r\n\r\n") as connection:
+        assert until_closed(connection).startswith(b"HTTP/1.1 413 ")
+
+
+def test_pipelined_requests_are_answered_in_order(server):
+    one = b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\n"
+    last = one.replace(b"host: x", b"host: x\r\nconnection: close")
+    with server.raw(one + b"1" + one + b"2" + last + b"3") as connection:
+        answers = until_closed(connection).split(b"HTTP/1.1 200 OK")
+    assert [answer[-1:] for answer in answers[1:]] == [b"1", b"2", b"3"]
+
+
+def test_settings_fill_the_limits():
+    limits = http_limits(load(flags={"http_body_bytes_max": 7, "http_grace_seconds": 3}))
+    assert (limits.body_bytes_max, limits.grace_seconds) == (7, 3)

@@ -15,7 +15,7 @@ from orrery.server.http import Response
 from orrery.server.listen import TcpListener, UnixListener, parse_address
 from orrery.server.tls import Certificate
 from orrery.server.unix import short_path
-from tests.server.running import Running, route, until_closed
+from tests.server.running import Running, route, until, until_closed
 
 REQUEST = b"GET /echo HTTP/1.1\r\nhost: x\r\n\r\n"
 
@@ -96,14 +96,8 @@ def test_client_that_reads_nothing_is_cut_off():
     with Running([route("GET", "/endless", endless)], stall_seconds_max=0.2) as server:
         with server.raw(b"GET /endless HTTP/1.1\r\nhost: x\r\n\r\n") as connection:
             connection.recv(10)
-            server.call(_until(lambda: server.metric("orrery_connections") == 0))
+            server.call(until(lambda: server.metric("orrery_connections") == 0))
         assert server.metric("orrery_connections_refused_total", reason="stall_seconds_max") == 1
-
-
-async def _until(is_true):
-    async with asyncio.timeout(10):
-        while not is_true():  # noqa: ASYNC110 - nothing tells of a gauge
-            await asyncio.sleep(0.01)
 
 
 def test_too_many_connections_are_refused():

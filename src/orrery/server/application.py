@@ -10,6 +10,8 @@ from concurrent.futures import Executor
 from typing import Any
 from urllib.parse import unquote_plus
 
+from prometheus_client import Counter, Histogram
+
 from orrery.clock import Chance, Clock
 from orrery.errors import Invalid, OrreryError
 from orrery.server.answer import Send, compressed, error_response, send_response
@@ -60,6 +62,8 @@ class Application:
         self._telemetry = telemetry
         self._events = events
         self._active_count = 0
+        self._counters: dict[tuple[str, str, int], Counter] = {}
+        self._histograms: dict[str, Histogram] = {}
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -184,12 +188,28 @@ class Application:
         telemetry.bodies_bytes_active.set(self._budget.bytes_held)
         telemetry.body_bytes.inc(exchange.body.size_bytes)
         telemetry.response_bytes.inc(exchange.sent_bytes)
-        telemetry.requests.labels(exchange.route, exchange.method, str(exchange.status)).inc()
-        telemetry.request_seconds.labels(exchange.route).observe(seconds)
+        self._counter(exchange).inc()
+        self._histogram(exchange.route).observe(seconds)
         if seconds >= self._limits.slow_seconds:
             self._events.warning(Event.REQUEST_SLOW, **exchange.described(seconds))
         elif self._limits.log_requests:
             self._events.info(Event.REQUEST, **exchange.described(seconds))
+
+    def _counter(self, exchange: "Exchange") -> Counter:
+        # Looking a metric's child up by its labels costs more than counting does.
+        key = (exchange.route, exchange.method, exchange.status)
+        counter = self._counters.get(key)
+        if counter is None:
+            route, method, status = key
+            counter = self._telemetry.requests.labels(route, method, str(status))
+            self._counters[key] = counter
+        return counter
+
+    def _histogram(self, route: str) -> Histogram:
+        histogram = self._histograms.get(route)
+        if histogram is None:
+            histogram = self._histograms[route] = self._telemetry.request_seconds.labels(route)
+        return histogram
 
 
 class Exchange:

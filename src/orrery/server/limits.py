@@ -1,13 +1,14 @@
 """The bounds a server keeps its clients within; ``app`` fills them from the settings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from orrery.errors import Excess, Exhausted
+from orrery.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpLimits:
-    """Named as the settings are, without their ``http_``; docs/configuration.md explains each."""
+    """Named as the settings are, without their ``http_``: docs/configuration.md explains each."""
 
     header_bytes_max: int
     header_seconds_max: float
@@ -23,6 +24,12 @@ class HttpLimits:
     grace_seconds: float
     slow_seconds: float
     log_requests: bool = False
+
+
+def http_limits(settings: Settings) -> HttpLimits:
+    """Each from the setting of its name."""
+    names = [field.name for field in fields(HttpLimits)]
+    return HttpLimits(**{name: getattr(settings, f"http_{name}") for name in names})
 
 
 class Budget:

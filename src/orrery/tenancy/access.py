@@ -8,7 +8,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 from urllib.parse import parse_qsl
 
 from orrery.clock import Clock
@@ -19,9 +19,6 @@ from orrery.telemetry import Telemetry
 from orrery.tenancy.documents import Documents
 from orrery.tenancy.names import DEFAULT_TENANT, SYSTEM, check_tenant
 from orrery.tenancy.tokens import Permission, Token, token_of
-
-Scheme = Literal["prometheus", "influxdb"]
-"""Which ways of carrying a token a wire's clients use; Bearer and Basic serve both."""
 
 TENANT_HEADER = "x-scope-orgid"
 CHALLENGE = (
@@ -55,8 +52,11 @@ class Caller:
 
 
 class Access(Protocol):
-    def caller(self, request: Request, *, permission: Permission, scheme: Scheme) -> Caller:
-        """``Unauthenticated`` where the caller is unknown, ``Denied`` where a right is missing,
+    def caller(self, request: Request, *, permission: str, scheme: str) -> Caller:
+        """``permission`` is a :class:`Permission`; ``scheme`` says which ways of carrying a token
+        the wire's clients have besides Bearer and Basic: ``influxdb``'s, or none more.
+
+        ``Unauthenticated`` where the caller is unknown, ``Denied`` where a right is missing,
         ``Invalid`` for a tenant's name that cannot be."""
 
 
@@ -66,7 +66,7 @@ class OpenAccess:
     def __init__(self, *, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
 
-    def caller(self, request: Request, *, permission: Permission, scheme: Scheme) -> Caller:
+    def caller(self, request: Request, *, permission: str, scheme: str) -> Caller:
         if request.peer == UNIX_PEER:
             return operator(request, permission)
         if permission not in ON_DATA:
@@ -86,7 +86,7 @@ class TokenAccess:
         self._clock = clock
         self._telemetry = telemetry
 
-    def caller(self, request: Request, *, permission: Permission, scheme: Scheme) -> Caller:
+    def caller(self, request: Request, *, permission: str, scheme: str) -> Caller:
         if request.peer == UNIX_PEER:
             return operator(request, permission)
         try:
@@ -96,7 +96,7 @@ class TokenAccess:
             self._telemetry.denied.labels("unknown" if unknown else "permission").inc()
             raise
 
-    def _token(self, request: Request, scheme: Scheme) -> Token:
+    def _token(self, request: Request, scheme: str) -> Token:
         secret = _secret(request, scheme)
         if secret is None:
             raise Unauthenticated("cannot serve the request: it carries no token")
@@ -108,7 +108,7 @@ class TokenAccess:
             raise Unauthenticated(f"cannot serve the request: {refusal}")
         return token
 
-    def _permitted(self, token: Token, request: Request, permission: Permission) -> Caller:
+    def _permitted(self, token: Token, request: Request, permission: str) -> Caller:
         if permission not in token.permissions:
             raise Denied(
                 f"cannot {permission}: token {token.id} lacks the permission '{permission}'"
@@ -124,10 +124,10 @@ class TokenAccess:
         )
 
 
-def operator(request: Request, permission: Permission) -> Caller:
+def operator(request: Request, permission: str) -> Caller:
     """The caller on the Unix socket: may do everything, for the tenant it names."""
     named = _named_tenant(request.headers)
-    tenant = SYSTEM if permission is Permission.ADMIN else named or DEFAULT_TENANT
+    tenant = SYSTEM if permission == Permission.ADMIN else named or DEFAULT_TENANT
     return Caller(tenant, EVERYTHING, is_system=True)
 
 
@@ -140,7 +140,7 @@ def check_exposure(*, auth: str, is_loopback: bool, forced: bool) -> None:
         )
 
 
-def _tenant_of(token: Token, request: Request, permission: Permission) -> str:
+def _tenant_of(token: Token, request: Request, permission: str) -> str:
     named = _named_tenant(request.headers)
     if token.tenant != SYSTEM:
         if named is not None and named != token.tenant:
@@ -148,7 +148,7 @@ def _tenant_of(token: Token, request: Request, permission: Permission) -> str:
                 f"cannot act for tenant {named!r}: token {token.id} is for {token.tenant!r}"
             )
         return token.tenant
-    return SYSTEM if permission is Permission.ADMIN else named or DEFAULT_TENANT
+    return SYSTEM if permission == Permission.ADMIN else named or DEFAULT_TENANT
 
 
 def _named_tenant(headers: Mapping[str, str]) -> str | None:
@@ -156,7 +156,7 @@ def _named_tenant(headers: Mapping[str, str]) -> str | None:
     return check_tenant(named) if named else None
 
 
-def _secret(request: Request, scheme: Scheme) -> str | None:
+def _secret(request: Request, scheme: str) -> str | None:
     kind, _, value = request.headers.get("authorization", "").partition(" ")
     value = value.strip()
     match kind.lower():

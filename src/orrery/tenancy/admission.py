@@ -102,8 +102,8 @@ class _State:
 class Admission:
     """One a server; calls may come from any thread.
 
-    It is what ``ingest`` knows as ``Limits`` and ``Tally``, and ``query`` as ``Admission``. ``admit``
-    takes from the rates, ``accepted`` and ``refused`` tell afterwards what came of it.
+    It is what ``ingest`` knows as ``Limits`` and ``Tally``, and ``query`` as ``Admission``.
+    ``admit`` takes from the rates, ``accepted`` and ``refused`` tell afterwards what came of it.
     """
 
     def __init__(self, *, limits: TenantLimits, clock: Clock, telemetry: Telemetry) -> None:
