@@ -219,7 +219,7 @@ class Head:
         """Lets a frozen generation go, once a block holds its samples."""
 
     def sources(self) -> list[Source]:
-        """Frozen generations from the oldest on, then the active one, whose order is the greatest."""
+        """Frozen generations from the oldest on, then the active one, of the greatest order."""
 
     @property
     def memory_bytes(self) -> int: ...
@@ -318,8 +318,8 @@ def decode_values(kind: int, page: bytes) -> NDArray[np.uint64]: ...
 # --- record.rs
 
 def record_kind(record: bytes) -> str:
-    """``samples``, ``definitions``, ``metadata``, ``exemplars`` or ``delete``; ``Corrupt`` where the
-    checksum is wrong or version or kind are unknown."""
+    """``samples``, ``definitions``, ``metadata``, ``exemplars`` or ``delete``; ``Corrupt`` where
+    the checksum is wrong or version or kind are unknown."""
 
 def encode_delete(
     tenant: str,

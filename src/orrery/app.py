@@ -6,15 +6,17 @@
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from pathlib import Path
+from typing import IO, cast
 
 import uvloop
 
@@ -29,7 +31,7 @@ from orrery.kernels.decompress import decompress
 from orrery.kernels.meter import Meter
 from orrery.kernels.selector import check_matchers
 from orrery.log.local import LocalLog, LogLimits
-from orrery.model.selector import Matcher, Selector
+from orrery.model.selector import Matcher
 from orrery.objects.local import LocalObjects
 from orrery.protocols.admin import operations, pages
 from orrery.protocols.influxdb import status as influxdb_status
@@ -37,23 +39,23 @@ from orrery.protocols.influxdb import write as influxdb_write
 from orrery.protocols.prometheus import reads as prometheus_reads
 from orrery.protocols.prometheus import write as prometheus_write
 from orrery.protocols.prometheus.parts import Parts
+from orrery.query.contract import Snapshots
 from orrery.query.queries import Queries
 from orrery.query.schedule import Schedule
 from orrery.server.application import Application
 from orrery.server.hosts import HostPolicy
 from orrery.server.http import Route
-from orrery.server.limits import Budget, HttpLimits
+from orrery.server.limits import Budget, http_limits
 from orrery.server.listen import HttpServer, Listener, TcpListener, UnixListener, parse_address
 from orrery.server.router import Router
 from orrery.server.tls import Certificate
 from orrery.settings import Settings
 from orrery.store.bounds import StoreBounds
 from orrery.store.engine import Store, Upkeep
-from orrery.store.inspect import inspect as inspect_directory
-from orrery.store.inspect import verify as verify_directory
+from orrery.store.inspect import Inspection
 from orrery.store.layout import DataDirectory
 from orrery.store.native import NativeKernels
-from orrery.telemetry import Event, Events, StoreTelemetry, Telemetry
+from orrery.telemetry import Event, Events, StoreTelemetry, Telemetry, handler
 from orrery.tenancy.access import Access, OpenAccess, TokenAccess, check_exposure
 from orrery.tenancy.administration import Administration
 from orrery.tenancy.admission import Admission
@@ -101,7 +103,7 @@ class Engine:
 
 
 def open_engine(
-    path: str | Path,
+    path: str | os.PathLike[str],
     *,
     settings: Settings | None = None,
     clock: Clock | None = None,
@@ -144,9 +146,10 @@ def open_engine(
             threads_max=settings.query_threads, queue_max=settings.query_concurrent_max
         )
         queries = Queries(
-            store=store,
+            # Its snapshots are the core's, which the query's contract describes.
+            store=cast(Snapshots, store),
             schedule=schedule,
-            limits_of=admission.query,
+            admission=admission,
             meter_of=Meter,
             clock=clock,
             on_slow=watch.slow_query,
@@ -203,10 +206,18 @@ def _store_bounds(settings: Settings) -> StoreBounds:
 
 def serve(settings: Settings) -> None:
     """Runs until SIGTERM or SIGINT; SIGHUP reads certificates again."""
-    logging.basicConfig(
-        level=settings.log_level.upper(), stream=sys.stderr, format="%(asctime)s %(message)s"
-    )
+    _log_to(sys.stderr, settings.log_level)
     uvloop.run(_serve(settings, clock=SystemClock(), chance=SystemChance()))
+
+
+def _log_to(stream: IO[str], level: str) -> None:
+    """Our lines; of uvicorn only what went wrong."""
+    lines = handler(stream)
+    for name, least in (("orrery", level.upper()), ("uvicorn", "WARNING")):
+        logger = logging.getLogger(name)
+        logger.addHandler(lines)
+        logger.setLevel(least)
+        logger.propagate = False
 
 
 async def _serve(settings: Settings, *, clock: Clock, chance: Chance) -> None:
@@ -248,7 +259,7 @@ async def _serving(
     chance: Chance,
 ) -> AsyncIterator[HttpServer]:
     executors = Executors(settings)
-    limits = _http_limits(settings)
+    limits = http_limits(settings)
     budget = Budget(limits.bodies_bytes_max)
     router = Router(_routes(engine, executors, settings, telemetry, events, clock, chance))
 
@@ -475,25 +486,6 @@ def _certificate(settings: Settings) -> Certificate | None:
     )
 
 
-def _http_limits(settings: Settings) -> HttpLimits:
-    return HttpLimits(
-        header_bytes_max=settings.http_header_bytes_max,
-        header_seconds_max=settings.http_header_seconds_max,
-        body_bytes_max=settings.http_body_bytes_max,
-        body_decompressed_bytes_max=settings.http_body_decompressed_bytes_max,
-        body_seconds_max=settings.http_body_seconds_max,
-        bodies_bytes_max=settings.http_bodies_bytes_max,
-        connections_max=settings.http_connections_max,
-        requests_max=settings.http_requests_max,
-        keep_alive_seconds=settings.http_keep_alive_seconds,
-        stall_seconds_max=settings.http_stall_seconds_max,
-        gzip_bytes_min=settings.http_gzip_bytes_min,
-        grace_seconds=settings.http_grace_seconds,
-        slow_seconds=settings.http_slow_seconds,
-        log_requests=settings.http_log_requests,
-    )
-
-
 def _greet(url: str, settings: Settings) -> None:
     """On a terminal: where it listens and what to try."""
     tenant = "" if settings.auth == "none" else " (each needs a token: orrery token create)"
@@ -523,11 +515,15 @@ def _administration(
         documents=documents,
         limits=limits,
         audit=AuditFile(directory.path / AUDIT_FILE, clock=clock, events=events),
-        check_matchers=check_matchers,
+        check_matchers=_check_matchers,
         tenants_with_data=lambda: (),
         clock=clock,
         chance=chance,
     )
+
+
+def _check_matchers(matchers: Sequence[Matcher]) -> None:
+    check_matchers([(one.label, str(one.operator), one.value) for one in matchers])
 
 
 @contextlib.contextmanager
@@ -555,9 +551,9 @@ def compact(data_dir: Path) -> Iterator[dict[str, object]]:
         engine.close()
 
 
-def inspect(data_dir: Path, part: str) -> Iterator[Mapping[str, object]]:
-    return iter(inspect_directory(data_dir, part, kernels=NativeKernels()))
+def inspect(data_dir: Path, part: str) -> Iterator[dict[str, object]]:
+    return Inspection(data_dir, kernels=NativeKernels()).describe(part)
 
 
-def verify(data_dir: Path) -> Iterator[Mapping[str, object]]:
-    return iter(verify_directory(data_dir, kernels=NativeKernels()))
+def verify(data_dir: Path) -> Iterator[dict[str, object]]:
+    return Inspection(data_dir, kernels=NativeKernels()).verify()

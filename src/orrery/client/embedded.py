@@ -1,7 +1,6 @@
 """A database in this process: no sockets, no copies of samples; built by ``api.open``."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -9,6 +8,8 @@ import numpy as np
 from orrery.client.columns import Points
 from orrery.client.results import PartlyWritten, Result, Written
 from orrery.client.side import Selectors
+from orrery.ingest.accept import Accept
+from orrery.ingest.contract import Written as Acknowledged
 from orrery.kernels.batch import Batch
 from orrery.kernels.columns import decode_columns
 from orrery.kernels.series import encode_series
@@ -18,45 +19,18 @@ from orrery.languages.promql.result import Result as Evaluated
 from orrery.model.effects import Fetch, Find, Labels, More, SampleFrames, Values
 from orrery.model.selector import Matcher, Selector
 from orrery.query.queries import Asked, Queries, Query
+from orrery.store.engine import Store
 
 T = TypeVar("T")
-
-
-class Acknowledged(Protocol):
-    @property
-    def sample_count(self) -> int: ...
-    @property
-    def rejected(self) -> Sequence[tuple[int, str]]: ...
-    @property
-    def acknowledgement(self) -> str: ...
-
-
-class EngineAccept(Protocol):
-    def write(
-        self,
-        tenant: str,
-        batch: Batch,
-        *,
-        defaults: Sequence[tuple[str, str]] = (),
-        forced: Sequence[tuple[str, str]] = (),
-    ) -> "Future[Acknowledged]": ...
-
-    def delete(
-        self, tenant: str, selector: Selector, *, min_ns: int, max_ns: int
-    ) -> "Future[int]": ...
-
-
-class EngineStore(Protocol):
-    def flush(self) -> bool: ...
 
 
 class Engine(Protocol):
     """What ``app.open_engine`` gives: a store with its way in and its way out."""
 
     @property
-    def accept(self) -> EngineAccept: ...
+    def accept(self) -> Accept: ...
     @property
-    def store(self) -> EngineStore: ...
+    def store(self) -> Store: ...
     @property
     def queries(self) -> Queries: ...
 

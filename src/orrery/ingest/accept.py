@@ -14,11 +14,11 @@ from orrery.errors import Exhausted, OrreryError, Unavailable
 from orrery.ingest.apply import Follower, Step
 from orrery.ingest.contract import Limits, Written
 from orrery.kernels.batch import Batch
-from orrery.kernels.series_table import ResolveBounds
 from orrery.log.contract import Log
 from orrery.model.selector import Selector
 from orrery.store.engine import Store
-from orrery.store.kernels import Bounds, DeleteRecord, MetadataRecord, MetadataRow, Resolved
+from orrery.store.kernels import DeleteRecord, MetadataRecord, MetadataRow, Resolved
+from orrery.tenancy.admission import Bounds
 
 BYTES_IN_FLIGHT_MAX = 96 * 1024 * 1024
 DURABLE, MEMORY = "fsynced", "memory"
@@ -38,7 +38,7 @@ class Unlimited:
 
     def bounds(self, tenant: str, now_ns: int) -> Bounds:
         most = 2**63 - 1
-        return ResolveBounds(
+        return Bounds(
             time_min_ns=-most,
             time_max_ns=most,
             active_series_max=most,

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from orrery.kernels.batch import Batch
-from orrery.server.http import Request
 from orrery.store.kernels import Bounds
 
 Label = tuple[str, str]

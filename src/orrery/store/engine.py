@@ -97,6 +97,12 @@ class Store:
     def metadata(self) -> Metadata:
         return self._state.metadata
 
+    def not_ready(self) -> str | None:
+        """Why nothing can be written until it is opened anew; None where all is well."""
+        if self._closed:
+            return "the store is closed"
+        return self._state.failure
+
     def check_writable(self) -> None:
         """``Unavailable`` where a write must be refused before it reaches the log."""
         state, bounds = self._state, self._parts.bounds
@@ -270,6 +276,8 @@ class Store:
         return {
             "head_bytes": state.head.memory_bytes,
             "head_samples": state.head.sample_count,
+            "series_count": state.table.series_count,
+            "series_bytes": state.table.memory_bytes,
             "block_count": len(blocks),
             "block_bytes": sum(block.byte_count for block in blocks),
             "block_samples": sum(block.sample_count for block in blocks),

@@ -1,6 +1,7 @@
 """Where a write goes: database, retention policy and precision from its arguments.
 
-1.x names them ``db`` (which may be left out here), ``rp`` and ``precision``; 2.x names a ``bucket``, which is
+1.x names them ``db`` (which may be left out here), ``rp`` and ``precision``; 2.x names a
+``bucket``, which is
 ``database/policy`` as InfluxDB 1.8 maps it. ``org`` is taken and means nothing, as in 1.8: who
 owns the data is told by the credentials. Called by ``write``.
 """
