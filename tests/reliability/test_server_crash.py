@@ -68,6 +68,8 @@ class Writer(threading.Thread):
                     self.write()
         except (OSError, http.client.HTTPException):
             return
+        finally:
+            self.connection.close()
 
     def write(self) -> None:
         memory = self.memory
