@@ -35,6 +35,7 @@ class Product:
     promql: str | None = None
     influxql: str | None = None
     settle: tuple[tuple[str, str], ...] = ()
+    settle_command: Callable[[Path], list[str]] | None = None
     rest_seconds: int = 3
     """For how long it must rest to count as settled."""
     settled_folder: str | None = None
@@ -78,6 +79,9 @@ class Running:
         """Flush and merge, then wait until the process rests."""
         for method, path in self.product.settle:
             self.request(method, path)
+        if self.product.settle_command is not None:
+            command = self.product.settle_command(self.data_dir)
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + SETTLE_SECONDS_MAX
         resting = 0
         while resting < self.product.rest_seconds and time.monotonic() < deadline:
@@ -192,7 +196,7 @@ def products() -> list[Product]:
             remote_write="/api/v1/write",
             line_protocol="/write?db=metrics",
             promql="/api/v1",
-            settle=(("POST", "/api/admin/v1/compact"),),
+            settle_command=lambda data_dir: [str(orrery), "compact", "--data-dir", str(data_dir)],
             settled_folder="blocks",
         ),
         _victoria_metrics(
