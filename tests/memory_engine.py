@@ -43,7 +43,7 @@ def done(result) -> Future:
 
 class MemoryEngine:
     """``store``, ``accept`` and ``queries`` of an engine, all in one; refuses samples that lie
-    before 1970."""
+    more than ten minutes ahead."""
 
     def __init__(self) -> None:
         self.clock = FakeClock()
@@ -74,8 +74,8 @@ class MemoryEngine:
             kept = self.samples.setdefault(batch.canonical(key), {})
             for at in range(first, last):
                 time_ns, kind = int(columns["times_ns"][at]), int(columns["kinds"][at])
-                if time_ns < 0:
-                    rejected.append((int(columns["lines"][key]), f"time {time_ns} is too old"))
+                if time_ns > self.clock.now_ns() + 10 * MINUTE_NS:
+                    rejected.append((int(columns["lines"][key]), f"{time_ns} is too far ahead"))
                     continue
                 count += 1
                 if kind in KINDS:
