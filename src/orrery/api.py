@@ -7,6 +7,7 @@ over a server.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -181,7 +182,7 @@ def open(path: "str | os.PathLike[str]", *, tenant: str = "default") -> Database
     from orrery.app import open_engine
     from orrery.client.embedded import Embedded
 
-    return Database(Embedded(open_engine(path), tenant=tenant))
+    return Database(Embedded(open_engine(Path(path)), tenant=tenant))
 
 
 def connect(

@@ -64,7 +64,7 @@ def test_label_values(served, label, arguments, wanted):
 @pytest.mark.parametrize("path", ["/series", "/labels", "/label/job/values"])
 def test_limits_cut_and_warn(served, path):
     asked = (("match[]", '{job!=""}'), ("limit", "1"))
-    status, body = served.get(path, *asked)
+    _, body = served.get(path, *asked)
     assert len(body["data"]) == 1
     assert body["warnings"] == ["results truncated due to limit"]
     _, body = served.get(path, ("match[]", '{job!=""}'), ("limit", "100"))

@@ -214,7 +214,7 @@ def test_bad_questions(served, path, arguments, status, kind, error):
 
 
 def test_a_limit_cuts_and_warns(served):
-    status, body = served.get("/query", ("query", "up"), ("limit", "1"))
+    _, body = served.get("/query", ("query", "up"), ("limit", "1"))
     assert [row["metric"] for row in body["data"]["result"]] == [UP]
     assert body["warnings"] == ["results truncated due to limit"]
     _, body = served.get("/query", ("query", "up[1m]"), ("limit", "1"))
