@@ -1,8 +1,7 @@
 //! Regular expressions over label values: what PromQL's `label_replace` does to each of them.
 
 use crate::error::{CoreError, Result};
-
-const COMPILED_BYTES_MAX: usize = 4 << 20;
+use crate::re2::Parsed;
 
 /// The expansion of `template` for each text that `pattern` matches from end to end, and none for
 /// the others. `$1`, `${1}` and `${name}` stand for groups, as in Go.
@@ -28,21 +27,9 @@ pub fn matches_empty(pattern: &str) -> Result<bool> {
 }
 
 fn compile(pattern: &str) -> Result<regex::Regex> {
-    // Sound by itself first: `a)|(b` must not lean on the group of the anchors.
-    regex_or_cause(pattern, pattern)?;
-    regex_or_cause(pattern, &format!("^(?s:{pattern})$"))
-}
-
-fn regex_or_cause(pattern: &str, anchored: &str) -> Result<regex::Regex> {
-    regex::RegexBuilder::new(anchored)
-        .octal(true)
-        .size_limit(COMPILED_BYTES_MAX)
-        .build()
-        .map_err(|error| {
-            let text = error.to_string();
-            let cause = text.lines().last().unwrap_or_default().trim();
-            CoreError::Invalid(format!("cannot compile regex {pattern:?}: {cause}"))
-        })
+    Parsed::new(pattern)
+        .and_then(|parsed| parsed.compile())
+        .map_err(|cause| CoreError::Invalid(format!("cannot compile regex {pattern:?}: {cause}")))
 }
 
 #[cfg(feature = "python")]

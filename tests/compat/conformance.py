@@ -166,8 +166,6 @@ def options() -> types.SimpleNamespace:
 
 
 def main() -> None:
-    from tests.languages.promql import conftest  # noqa: F401  (kernels that stand in)
-
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="*")
     parser.add_argument("-v", action="count", default=0)
