@@ -28,8 +28,8 @@ pub fn matrix_json(
     points.check(step_count)?;
     let times: Vec<Vec<u8>> = (0..step_count as i64)
         .map(|step| {
-            let mut text = Vec::with_capacity(16);
-            push_time(
+            let mut text = Vec::with_capacity(24);
+            push_point_time(
                 &mut text,
                 start_ms.saturating_add(step_ms.saturating_mul(step)),
             );
@@ -82,7 +82,7 @@ pub fn samples_json(
         open_series(&mut out, metric, b"values");
         for (&time_ns, &value) in times.iter().zip(&values[range]) {
             time.clear();
-            push_time(&mut time, time_ns.div_euclid(1_000_000));
+            push_point_time(&mut time, time_ns.div_euclid(1_000_000));
             push_point(&mut out, &time, value);
         }
         close_series(&mut out);
@@ -94,8 +94,8 @@ pub fn samples_json(
 /// `[{"metric":{..},"value":[time,"value"]},..]`, of one step.
 pub fn vector_json(points: Points<'_>, time_ms: i64) -> Result<Vec<u8>> {
     points.check(1)?;
-    let mut time = Vec::with_capacity(16);
-    push_time(&mut time, time_ms);
+    let mut time = Vec::with_capacity(24);
+    push_point_time(&mut time, time_ms);
     let mut out = Vec::with_capacity(2 + points.metrics.len() * 128);
     out.push(b'[');
     for (row, metric) in points.metrics.iter().enumerate() {
@@ -114,7 +114,7 @@ pub fn vector_json(points: Points<'_>, time_ms: i64) -> Result<Vec<u8>> {
 /// `[time,"value"]`
 pub fn scalar_json(time_ms: i64, value: f64) -> Vec<u8> {
     let (mut out, mut time) = (Vec::new(), Vec::new());
-    push_time(&mut time, time_ms);
+    push_point_time(&mut time, time_ms);
     push_point(&mut out, &time, value);
     out.pop();
     out
@@ -156,13 +156,19 @@ fn close(out: &mut Vec<u8>, bracket: u8) {
     out.push(bracket);
 }
 
+/// `time` is as `push_point_time` writes it; steps share it between series.
 #[inline]
 fn push_point(out: &mut Vec<u8>, time: &[u8], value: f64) {
-    out.push(b'[');
     out.extend_from_slice(time);
-    out.extend_from_slice(b",\"");
     push_float(out, value);
     out.extend_from_slice(b"\"],");
+}
+
+/// A point up to its value: `[time,"`.
+fn push_point_time(out: &mut Vec<u8>, time_ms: i64) {
+    out.push(b'[');
+    push_time(out, time_ms);
+    out.extend_from_slice(b",\"");
 }
 
 fn push_time(out: &mut Vec<u8>, time_ms: i64) {
@@ -227,11 +233,16 @@ fn push_short(out: &mut Vec<u8>, value: f64) -> bool {
 fn push_shortest(out: &mut Vec<u8>, value: f64) {
     let mut buffer = ryu::Buffer::new();
     let text = buffer.format_finite(value).as_bytes();
-    let Some(at) = text.iter().position(|&byte| byte == b'e') else {
+    // Between these ryu writes no exponent.
+    if (1e-5..1e16).contains(&value.abs()) || value == 0.0 {
         out.extend_from_slice(text.strip_suffix(b".0").unwrap_or(text));
         return;
-    };
-    let (mantissa, exponent) = (&text[..at], &text[at + 1..]);
+    }
+    let at = text
+        .iter()
+        .position(|&byte| byte == b'e')
+        .unwrap_or(text.len());
+    let (mantissa, exponent) = (&text[..at], text.get(at + 1..).unwrap_or_default());
     let exponent: i32 = std::str::from_utf8(exponent)
         .ok()
         .and_then(|e| e.parse().ok())

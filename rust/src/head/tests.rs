@@ -191,7 +191,9 @@ proptest! {
 }
 
 fn one_series(table: &SeriesTable, head: &Head, name: &str, times: std::ops::Range<i64>) {
-    let samples = times.map(|time_ns| (time_ns, Kind::Int64, vec![1])).collect();
+    let samples = times
+        .map(|time_ns| (time_ns, Kind::Int64, vec![1]))
+        .collect();
     let resolved = resolve(table, "t", &batch(&[(canonical(name, &[]), samples)]));
     head.apply(&resolved, 1).unwrap();
 }
@@ -229,7 +231,10 @@ fn a_held_series_becomes_active_again() {
     assert_eq!((table.active_series("t"), table.series_count()), (0, 1));
     one_series(&table, &head, "up", 1..2);
     assert_eq!((table.active_series("t"), table.series_count()), (1, 1));
-    assert_eq!(read_all(&*head.sources()[0], "t", ALWAYS)[&canonical("up", &[])].len(), 2);
+    assert_eq!(
+        read_all(&*head.sources()[0], "t", ALWAYS)[&canonical("up", &[])].len(),
+        2
+    );
 }
 
 #[test]
@@ -282,7 +287,12 @@ fn labels_follow_tenant_and_range() {
         source.label_values("t", label, range, &mut out).unwrap();
         out.into_iter().collect::<BTreeSet<String>>()
     };
-    let set = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+    let set = |texts: &[&str]| {
+        texts
+            .iter()
+            .map(ToString::to_string)
+            .collect::<BTreeSet<_>>()
+    };
     assert_eq!(source.tenants(), ["t", "u"]);
     assert_eq!(names(early), set(&["__name__", "host"]));
     assert_eq!(names(ALWAYS), set(&["__name__", "host", "zone"]));

@@ -160,16 +160,29 @@ fn limits_refuse_series_and_keep_the_others() {
     let wide: Vec<(&str, &str)> = wide.iter().map(|(k, v)| (&**k, &**v)).collect();
     let cases = [
         (canonical("up", &wide), "31 labels are more than 30"),
-        (canonical("up", &[("a", &long)]), "101 bytes of a name or value"),
+        (
+            canonical("up", &[("a", &long)]),
+            "101 bytes of a name or value",
+        ),
         (canonical(&long, &[]), "101 bytes of a name or value"),
     ];
     for (series, reason) in cases {
         let batch = at(1, &[canonical("good", &[]), series]);
         let resolved = resolve(&table, "a", &batch);
         assert_eq!(resolved.sample_count(), 1);
-        assert_eq!((resolved.series_rejected_count, resolved.samples_rejected_count), (1, 1));
+        assert_eq!(
+            (
+                resolved.series_rejected_count,
+                resolved.samples_rejected_count
+            ),
+            (1, 1)
+        );
         assert_eq!(resolved.rejected[0].line, 2);
-        assert!(resolved.rejected[0].reason.contains(reason), "{:?}", resolved.rejected);
+        assert!(
+            resolved.rejected[0].reason.contains(reason),
+            "{:?}",
+            resolved.rejected
+        );
     }
 }
 
@@ -185,7 +198,10 @@ fn active_and_new_series_are_limited() {
     assert_eq!(first.rejected[0].reason, "new-series allowance used up");
     assert_eq!((first.sample_count(), first.new_series_count), (2, 2));
     let second = resolve_within(&table, "a", &at(1, &numbered(4)), &bounds);
-    assert_eq!(second.rejected[0].reason, "active series limit of 3 reached");
+    assert_eq!(
+        second.rejected[0].reason,
+        "active series limit of 3 reached"
+    );
     assert_eq!((second.rejected[0].line, second.sample_count()), (4, 3));
     let other = resolve_within(&table, "b", &at(1, &numbered(2)), &bounds);
     assert_eq!(other.sample_count(), 2);
@@ -219,7 +235,11 @@ fn samples_outside_the_bounds_of_time_are_dropped_alone() {
         .map(|one| (one.line, one.reason.contains("too old")))
         .collect();
     assert_eq!(reasons, [(1, true), (2, false), (3, true)]);
-    assert_eq!(table.series_count(), 2, "a series without samples is not registered");
+    assert_eq!(
+        table.series_count(),
+        2,
+        "a series without samples is not registered"
+    );
 }
 
 #[test]
@@ -230,7 +250,10 @@ fn refusals_are_listed_up_to_a_limit_and_counted_beyond() {
         ..BOUNDS
     };
     let resolved = resolve_within(&table, "a", &at(1, &numbered(1500)), &bounds);
-    assert_eq!(resolved.rejected.len(), crate::resolve::REJECTIONS_LISTED_MAX);
+    assert_eq!(
+        resolved.rejected.len(),
+        crate::resolve::REJECTIONS_LISTED_MAX
+    );
     assert_eq!(resolved.series_rejected_count, 1500);
 }
 
@@ -271,7 +294,10 @@ fn checkpoints_bring_the_series_back() {
     let again = SeriesTable::default();
     assert_eq!(again.load_definitions(&first).unwrap(), 9000);
     assert_eq!(again.load_definitions(&second).unwrap(), 3);
-    assert_eq!((again.active_series("a"), again.active_series("b")), (9001, 2));
+    assert_eq!(
+        (again.active_series("a"), again.active_series("b")),
+        (9001, 2)
+    );
     let resolved = resolve(&again, "a", &at(9, &numbered(9001)));
     assert_eq!(resolved.new_series_count, 0);
     drop(resolved);
@@ -298,11 +324,18 @@ fn an_idle_tenant_costs_little() {
     let table = SeriesTable::default();
     let before = table.memory_bytes();
     for tenant in 0..1000 {
-        drop(resolve(&table, &format!("tenant-{tenant}"), &at(1, &numbered(1))));
+        drop(resolve(
+            &table,
+            &format!("tenant-{tenant}"),
+            &at(1, &numbered(1)),
+        ));
     }
     table.sweep(i64::MAX);
     let each = (table.memory_bytes() - before) / 1000;
-    assert!(each <= 1024 + 512, "{each} bytes, chunks of series included");
+    assert!(
+        each <= 1024 + 512,
+        "{each} bytes, chunks of series included"
+    );
     assert!(size_of::<Tenant>() <= 700, "{}", size_of::<Tenant>());
 }
 
