@@ -145,15 +145,6 @@ fn push(out: &mut Vec<Run>, from: &Run, at: usize, expected_count: usize) {
     }
 }
 
-#[cfg(feature = "python")]
-pub(crate) mod python {
-    use pyo3::prelude::*;
-
-    pub fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

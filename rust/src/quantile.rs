@@ -25,6 +25,7 @@ pub fn quantile(q: f64, values: &mut [f64]) -> f64 {
     lower * (1.0 - weight) + upper * weight
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref)] // as sorting hands them over
 fn nan_first(a: &f64, b: &f64) -> Ordering {
     a.partial_cmp(b)
         .unwrap_or_else(|| b.is_nan().cmp(&a.is_nan()))

@@ -270,8 +270,6 @@ def memory_source(
     deletes_through: int = 0,
 ) -> Source: ...
 
-# --- merge.rs
-
 # --- meter.rs
 
 @final
