@@ -74,8 +74,8 @@ def test_every_metric_is_ours_and_has_its_unit():
 
 def test_two_servers_in_one_process_do_not_share():
     one, other = Telemetry(), Telemetry()
-    one.deletes.inc()
-    assert other.registry.get_sample_value("orrery_deletes_total") == 0
+    one.series_registered.inc()
+    assert other.registry.get_sample_value("orrery_series_registered_total") == 0
 
 
 def test_gauges_that_live_elsewhere_are_set_when_asked_for():

@@ -115,7 +115,7 @@ def test_far_future_stays_a_time():
 def test_new_series_are_a_rate():
     parts = parts_with(new_series_per_second=10)
     assert parts.admission.bounds("a", 0).new_series_max == 100
-    parts.admission.accepted("a", sample_count=130, new_series_count=130)
+    parts.admission.registered("a", 130)
     assert parts.admission.bounds("a", 0).new_series_max == 0
     parts.clock.advance(5)
     assert parts.admission.bounds("a", 0).new_series_max == 20
@@ -137,7 +137,7 @@ def test_idle_tenants_leave_nothing():
     parts = parts_with(samples_per_second=100)
     for number in range(100):
         parts.admission.admit(f"t{number}", 1)
-        parts.admission.accepted(f"t{number}", sample_count=1, new_series_count=0)
+        parts.admission.accepted(f"t{number}", 1)
     assert parts.admission.active_count() == 100
     list(parts.admission.changed())
     parts.clock.advance(IDLE_SECONDS)
@@ -147,7 +147,7 @@ def test_idle_tenants_leave_nothing():
 
 def test_usage_nobody_has_read_is_not_dropped():
     parts = parts_with()
-    parts.admission.accepted("a", sample_count=5, new_series_count=0)
+    parts.admission.accepted("a", 5)
     parts.clock.advance(IDLE_SECONDS)
     parts.admission.admit("z", 1)
     assert [tenant for tenant, _, _ in parts.admission.changed()] == ["a"]
@@ -156,8 +156,8 @@ def test_usage_nobody_has_read_is_not_dropped():
 def test_usage_counts():
     parts = parts_with(samples_per_second=10)
     parts.admission.admit("a", 100)
-    parts.admission.accepted("a", sample_count=90, new_series_count=0)
-    parts.admission.refused("a", sample_count=10, reason="rejected")
+    parts.admission.accepted("a", 90)
+    parts.admission.refused("a", "rejected", 10)
     parts.admission.queried("a", "answered", 1234)
     with pytest.raises(Exhausted):
         parts.admission.admit("a", 1)
@@ -170,18 +170,12 @@ def test_usage_counts():
     assert list(parts.admission.changed()) == []
 
 
-def test_what_was_refused_under_pressure_is_given_back():
-    parts = parts_with(samples_per_second=100, samples_per_day=1000)
-    parts.admission.admit("a", 1000)
-    parts.admission.refused("a", sample_count=1000, reason="pressure")
-    parts.admission.admit("a", 1000)
-
-
 def test_all_tenants_together_are_in_the_servers_metrics():
     parts = parts_with()
     for tenant in ("a", "b"):
-        parts.admission.accepted(tenant, sample_count=5, new_series_count=1)
-        parts.admission.refused(tenant, sample_count=2, reason="rejected")
+        parts.admission.registered(tenant, 1)
+        parts.admission.accepted(tenant, 5)
+        parts.admission.refused(tenant, "rejected", 2)
     value = parts.telemetry.registry.get_sample_value
     assert value("orrery_samples_accepted_total") == 10
     assert value("orrery_series_registered_total") == 2

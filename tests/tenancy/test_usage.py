@@ -13,8 +13,8 @@ def test_usage_becomes_series_of_the_tenant():
     usage = UsageSeries(
         admission=parts.admission, active_series=lambda tenant: 7, write=write, clock=parts.clock
     )
-    parts.admission.accepted("a", sample_count=5, new_series_count=1)
-    parts.admission.refused("a", sample_count=2, reason="rejected")
+    parts.admission.accepted("a", 5)
+    parts.admission.refused("a", "rejected", 2)
     assert usage.write() == 1
     series = written["a"]
     assert series["orrery_tenant_samples_accepted_total", ()] == 5

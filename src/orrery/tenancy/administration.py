@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from orrery.clock import Chance, Clock
 from orrery.errors import Denied, Invalid
@@ -123,7 +123,7 @@ class Administration:
             assert current is not None, "a token's document is never removed"
             latest = token_documents.decode(current)
             revoked_ns = now_ns if latest.revoked_ns is None else latest.revoked_ns
-            return msgspec.json.encode(msgspec.structs.replace(latest, revoked_ns=revoked_ns))
+            return token_documents.encode(replace(latest, revoked_ns=revoked_ns))
 
         with self._audit.action(
             "token.revoke", actor=_actor(caller), tenant=token.tenant, token=token.id
@@ -142,7 +142,7 @@ class Administration:
         def create(current: bytes | None) -> bytes:
             if current is not None:
                 raise Invalid(f"cannot create tenant {name!r}: it exists")
-            return msgspec.json.encode(_tenant(name, now_ns, description))
+            return tenant_documents.encode(_tenant(name, now_ns, description))
 
         with self._audit.action("tenant.create", actor=_actor(caller), tenant=name):
             self._documents.change(tenant_documents.document_name(name), create)
@@ -176,7 +176,7 @@ class Administration:
             )
             merged = tenant_documents.merged(found.limits, changes)
             limits_with(self._limits.defaults, merged)
-            return msgspec.json.encode(msgspec.structs.replace(found, limits=merged))
+            return tenant_documents.encode(replace(found, limits=merged))
 
         with self._audit.action(
             "tenant.limits", actor=_actor(caller), tenant=name, changes=dict(changes)
@@ -218,7 +218,6 @@ class Administration:
         now_ns = self._clock.now_ns()
         expires_seconds = request.expires_seconds
         return Token(
-            format=token_documents.FORMAT,
             id=token_id,
             digest=digest,
             tenant=request.tenant,
@@ -293,7 +292,6 @@ def _actor(caller: Caller) -> str:
 
 def _tenant(name: str, now_ns: int, description: str) -> Tenant:
     return Tenant(
-        format=tenant_documents.FORMAT,
         name=name,
         created_ns=now_ns,
         description=description,
@@ -303,4 +301,4 @@ def _tenant(name: str, now_ns: int, description: str) -> Tenant:
 
 def _first(current: bytes | None, token: Token) -> bytes:
     assert current is None, "32 random bytes do not repeat"
-    return msgspec.json.encode(token)
+    return token_documents.encode(token)

@@ -1,4 +1,4 @@
-"""Control documents: small JSON values with versions, kept in ``objects``.
+"""Control documents: small values with versions, kept in ``objects`` (docs/formats/control.md).
 
 Version N of a document is the object ``control/<name>/<N>``; a change writes N+1 by put-if-absent,
 so of many racing writers one wins and the others read again. No version is ever removed: a version

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import Struct
 
-from orrery.errors import Corrupt
 from orrery.settings import Limits, check_limit_names, limits_with
+from orrery.store.documents import decode_document, encode_document
 from orrery.tenancy.documents import Documents
 from orrery.tenancy.names import object_part
 
@@ -19,7 +19,6 @@ STALE_SECONDS_MAX = 1.0
 class Tenant(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is stored of a tenant that somebody created or set limits for."""
 
-    format: int
     name: str
     created_ns: int
     description: str
@@ -54,15 +53,12 @@ def document_name(tenant: str) -> str:
 
 
 def decode(content: bytes) -> Tenant:
-    try:
-        tenant = msgspec.json.decode(content, type=Tenant)
-    except msgspec.DecodeError as error:
-        raise Corrupt(f"cannot read a tenant's document: {error}") from error
-    if tenant.format != FORMAT:
-        raise Corrupt(
-            f"cannot read tenant {tenant.name!r}: format {tenant.format} is of a later release"
-        )
-    return tenant
+    return decode_document(content, Tenant, name="a tenant's document", format_version=FORMAT)
+
+
+def encode(tenant: Tenant) -> bytes:
+    """The bytes of docs/formats/control.md."""
+    return encode_document(tenant, format_version=FORMAT)
 
 
 def merged(

@@ -7,12 +7,11 @@ import string
 from dataclasses import dataclass
 from enum import StrEnum
 
-import msgspec
 from msgspec import Struct
 
 from orrery.clock import Chance
-from orrery.errors import Corrupt
 from orrery.model.selector import Matcher, Operator
+from orrery.store.documents import decode_document, encode_document
 from orrery.tenancy.documents import Documents
 
 PREFIX = "orr_"
@@ -36,7 +35,6 @@ class Permission(StrEnum):
 class Token(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is stored of a token: everything but the secret. ``id`` begins its digest."""
 
-    format: int
     id: str
     digest: str
     tenant: str
@@ -108,12 +106,9 @@ def document_name(token_id: str) -> str:
 
 
 def decode(content: bytes) -> Token:
-    try:
-        token = msgspec.json.decode(content, type=Token)
-    except msgspec.DecodeError as error:
-        raise Corrupt(f"cannot read a token's document: {error}") from error
-    if token.format != FORMAT:
-        raise Corrupt(
-            f"cannot read token {token.id!r}: format {token.format} is of a later release"
-        )
-    return token
+    return decode_document(content, Token, name="a token's document", format_version=FORMAT)
+
+
+def encode(token: Token) -> bytes:
+    """The bytes of docs/formats/control.md."""
+    return encode_document(token, format_version=FORMAT)
