@@ -1,5 +1,6 @@
 import contextlib
 import json
+import socket
 
 import pytest
 from click.testing import CliRunner
@@ -209,6 +210,8 @@ async def answer_query(request):
     arguments = dict(request.arguments())
     if arguments["query"] == "corrupt":
         raise Corrupt("cannot read a block")
+    if arguments["query"] == "boom":
+        raise RuntimeError("unforeseen")
     series = {"metric": {"__name__": "up", "job": 'a"b'}}
     series |= {"values": [[1, "2"], [2, "3"]]} if "step" in arguments else {"value": [1, "2"]}
     result = {"resultType": "vector", "result": [series]}
@@ -252,6 +255,8 @@ def test_query(run, server):
     ranged = run("query", "up", "--start", "1", "--end", "2", "--step", "1s")
     assert ranged.output.count("\n") == 2
     assert run("query", "corrupt").exit_code == 6
+    unforeseen = run("query", "boom")
+    assert (unforeseen.exit_code, "its log has the id" in unforeseen.output) == (5, True)
 
 
 def test_server_that_is_gone_is_told(run):
@@ -262,8 +267,6 @@ def test_server_that_is_gone_is_told(run):
 def test_socket_file_of_a_killed_server_is_no_server(run, server, application, tmp_path):
     path = tmp_path / "admin.sock"
     server.call(server.server.stop())
-    import socket
-
     with socket.socket(socket.AF_UNIX) as left_behind:
         left_behind.bind(str(path))
     application.locked = False

@@ -64,7 +64,7 @@ class Failure(click.ClickException):
     def __init__(self, error: OrreryError) -> None:
         super().__init__(str(error))
         codes = (code for kind, code in EXIT_CODES if isinstance(error, kind))
-        self.exit_code = next(codes)  # type: ignore[misc]
+        self.exit_code = next(codes, 1)  # type: ignore[misc]
 
 
 @click.group(

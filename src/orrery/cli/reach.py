@@ -77,6 +77,10 @@ class Remote:
             return _json(response.read())
 
     def lines(self, method: str, path: str) -> Iterator[dict[str, object]]:
+        # A step of long work may take longer than any answer.
+        self._connection.timeout = None
+        if self._connection.sock is not None:
+            self._connection.sock.settimeout(None)
         with self._answered(method, path, None) as response:
             for line in response:
                 yield _json(line)
@@ -154,9 +158,14 @@ def _url_connection(url: str) -> http.client.HTTPConnection:
 def _refused(status: int, body: bytes) -> OrreryError:
     kind = KINDS.get(status, Invalid)
     try:
-        return kind(json.loads(body)["error"])
+        problem = json.loads(body)
+        message = problem["error"]
     except (ValueError, KeyError, TypeError):
-        return kind(f"cannot do it: the server answers {status}")
+        return Unavailable(f"cannot do it: the server answers {status}")
+    if "id" in problem:
+        # An error that nobody foresaw says nothing of the stored data.
+        return Unavailable(f"cannot do it: {message}: {problem['id']}")
+    return kind(message)
 
 
 def _json(content: bytes) -> Any:  # noqa: ANN401 - JSON
