@@ -274,7 +274,7 @@ const VALUES_AT_ONCE_MAX: usize = 1 << 20;
 
 /// Never less than there are values, and with few tags not much more.
 fn value_count_about(body: &[u8]) -> usize {
-    let count = body.iter().filter(|&&byte| byte == b'=').count();
+    let count = memchr::memchr_iter(b'=', body).count();
     count.min(VALUES_AT_ONCE_MAX)
 }
 
@@ -507,7 +507,12 @@ fn number(text: &[u8], start: usize) -> Parsed<(usize, Kind, u64)> {
         if mantissa > 1 << 53 {
             return float(&text[start..at]).map(|bits| (at, Kind::Float64, bits));
         }
-        let value = mantissa as f64 / TENS[decimals];
+        let whole = mantissa as f64;
+        let value = if decimals == 0 {
+            whole
+        } else {
+            whole / TENS[decimals]
+        };
         let signed = if negative { -value } else { value };
         return Ok((at, Kind::Float64, signed.to_bits()));
     }

@@ -66,6 +66,20 @@ impl<'a> Message<'a> {
 
     #[inline]
     fn next(&mut self) -> Result<Option<(u64, Value)>> {
+        // Short strings and messages, which most fields are.
+        if let Some(&[tag @ 8..0x80, length @ ..0x80]) = self.body.get(self.at..self.at + 2)
+            && tag & 7 == 2
+            && self.at + 2 + usize::from(length) <= self.body.len()
+        {
+            let from = self.at + 2;
+            self.at = from + usize::from(length);
+            let span = (from as u32, self.at as u32);
+            return Ok(Some((u64::from(tag >> 3), Value::Bytes(span))));
+        }
+        self.next_of_any()
+    }
+
+    fn next_of_any(&mut self) -> Result<Option<(u64, Value)>> {
         if self.at >= self.body.len() {
             return Ok(None);
         }
@@ -435,35 +449,70 @@ impl<'a> Decoder<'a> {
         labels: Labels,
         metadata: Option<MetadataRefs>,
     ) -> Result<Option<u128>> {
-        let mut hash = 1;
-        let mut refs = References::new(self.body, labels.span);
-        let mut name = None;
-        let mut key = None;
-        while let Some(reference) = refs.next()? {
-            let Some(&part) = self.symbols.hashes.get(reference as usize) else {
-                let count = self.symbols.spans.len();
-                return self.refuse_series(&format!(
-                    "label reference {reference} is outside its {count} symbols"
-                ));
-            };
-            hash = self.hasher.fold(hash, part);
-            key = match key {
-                None => Some(reference),
-                Some(key) => {
-                    if self.symbols.name == Some(key) {
-                        name = Some(reference);
-                    }
-                    None
-                }
-            };
-        }
-        if key.is_some() {
-            return self.refuse_series("it has an odd number of label references");
-        }
+        let (hash, name) = match self.hash_packed(labels) {
+            Some(found) => found,
+            None => match self.hash_walked(labels)? {
+                Some(found) => found,
+                None => return Ok(None),
+            },
+        };
         if let (Some(name), Some(metadata)) = (name, metadata) {
             self.describe(name, metadata)?;
         }
         Ok(Some(hash))
+    }
+
+    /// The hash, and the symbol with the series' name, where all references are packed in one
+    /// field, short and good; none sends to the general walk, which says what is wrong.
+    fn hash_packed(&self, labels: Labels) -> Option<(u128, Option<u64>)> {
+        let field = self
+            .body
+            .get(labels.span.0 as usize..labels.span.1 as usize)?;
+        let (&[LABEL_TAG, length @ ..0x80], mut packed) = field.split_first_chunk()? else {
+            return None;
+        };
+        if packed.len() != usize::from(length) {
+            return None;
+        }
+        let hashes = self.symbols.hashes.as_slice();
+        let (hasher, name_symbol) = (self.hasher, self.symbols.name);
+        // Two chains, so that the processor need not wait for one product before the next.
+        let (mut names_hash, mut values_hash) = (1, 1);
+        let mut name = None;
+        while !packed.is_empty() {
+            let key = short_reference(&mut packed)?;
+            let value = short_reference(&mut packed)?;
+            names_hash = hasher.fold(names_hash, *hashes.get(key as usize)?);
+            values_hash = hasher.fold(values_hash, *hashes.get(value as usize)?);
+            if name_symbol == Some(key) {
+                name = Some(value);
+            }
+        }
+        Some((hasher.fold(names_hash, values_hash), name))
+    }
+
+    #[cold]
+    fn hash_walked(&mut self, labels: Labels) -> Result<Option<(u128, Option<u64>)>> {
+        let (mut names_hash, mut values_hash) = (1, 1);
+        let mut refs = References::new(self.body, labels.span);
+        let mut name = None;
+        while let Some(key) = refs.next()? {
+            let Some(value) = refs.next()? else {
+                return self.refuse_series("it has an odd number of label references");
+            };
+            let hashes = &self.symbols.hashes;
+            let (Some(&key_hash), Some(&value_hash)) =
+                (hashes.get(key as usize), hashes.get(value as usize))
+            else {
+                return self.refuse_reference(key.max(value));
+            };
+            names_hash = self.hasher.fold(names_hash, key_hash);
+            values_hash = self.hasher.fold(values_hash, value_hash);
+            if self.symbols.name == Some(key) {
+                name = Some(value);
+            }
+        }
+        Ok(Some((self.hasher.fold(names_hash, values_hash), name)))
     }
 
     /// Keeps metadata of a metric, once where series after series repeats it.
@@ -520,6 +569,14 @@ impl<'a> Decoder<'a> {
         self.batch.times_ns.push(time_ns);
         self.batch.values.push(bits);
         Ok(())
+    }
+
+    #[cold]
+    fn refuse_reference<T>(&mut self, reference: u64) -> Result<Option<T>> {
+        let count = self.symbols.spans.len();
+        self.refuse_series(&format!(
+            "label reference {reference} is outside its {count} symbols"
+        ))
     }
 
     #[cold]
@@ -589,6 +646,22 @@ fn stretched(labels: Option<Labels>, next: Span) -> Labels {
     }
 }
 
+/// Takes a reference off; one and two bytes cover requests of up to 16,384 symbols.
+#[inline]
+fn short_reference(packed: &mut &[u8]) -> Option<u64> {
+    match **packed {
+        [byte @ ..0x80, ref rest @ ..] => {
+            *packed = rest;
+            Some(u64::from(byte))
+        }
+        [low, high @ ..0x80, ref rest @ ..] => {
+            *packed = rest;
+            Some(u64::from(low & 0x7f) | u64::from(high) << 7)
+        }
+        _ => None,
+    }
+}
+
 /// Walks label references, packed or not, in the fields numbered 1 of a stretch of a series.
 struct References<'a> {
     fields: Message<'a>,
@@ -603,18 +676,7 @@ impl<'a> References<'a> {
         }
     }
 
-    #[inline]
     fn next(&mut self) -> Result<Option<u64>> {
-        if let Some(&byte) = self.packed.body.get(self.packed.at)
-            && byte < 0x80
-        {
-            self.packed.at += 1;
-            return Ok(Some(u64::from(byte)));
-        }
-        self.next_long()
-    }
-
-    fn next_long(&mut self) -> Result<Option<u64>> {
         loop {
             if self.packed.at < self.packed.body.len() {
                 return self.packed.varint().map(Some);
