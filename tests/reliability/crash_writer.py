@@ -1,0 +1,115 @@
+"""A process to be killed: embeds the engine with tiny thresholds and writes as fast as it can.
+
+``python -m tests.reliability.crash_writer DIRECTORY START...`` runs one thread for each START and
+prints ``<thread> <number>`` after each acknowledged operation. What an operation does follows from
+its thread and number alone, so the parent can say what must be there.
+"""
+
+import os
+import sys
+import threading
+from pathlib import Path
+
+from orrery.clock import SystemClock
+from orrery.errors import OrreryError
+from orrery.log.local import LogLimits
+from orrery.store.bounds import DAY_NS, HOUR_NS, StoreBounds
+from orrery.store.engine import Upkeep
+from tests.store.cores import NativeCore
+from tests.store.harness import NOW_NS, Running
+
+BOUNDS = StoreBounds(
+    head_bytes_flush=40_000,
+    log_replay_bytes_max=6_000,
+    block_bytes_max=200_000,
+    checkpoints_max=3,
+    grace_seconds=0.0,
+    disk_reserve_bytes=0,
+    delete_rewrite_after_ns=0,
+)
+LOG_LIMITS = LogLimits(segment_bytes_max=4_000)
+DELETE_EVERY = 7
+
+
+def series(thread):
+    return f"m{thread}"
+
+
+def time_ns(number):
+    """Spread over windows of several levels."""
+    return NOW_NS + number * 1_000_000 + number % 3 * HOUR_NS * 3 - number % 2 * 5 * DAY_NS
+
+
+def rows(thread, number):
+    """One new sample, and a newer value for an older one."""
+    older = number * 7 // 11
+    return {
+        (series(thread), time_ns(older)): float(-number),
+        (series(thread), time_ns(number)): float(number),
+    }
+
+
+def deleted(number):
+    """The ends of what a delete removes; both inclusive."""
+    ends = time_ns(number - 3), time_ns(number - 5)
+    return min(ends), max(ends)
+
+
+def is_delete(number):
+    return number % DELETE_EVERY == DELETE_EVERY - 1
+
+
+def apply(model, thread, number):
+    """What the samples of one thread are after the operation."""
+    if is_delete(number):
+        low, high = deleted(number)
+        return {key: value for key, value in model.items() if not low <= key[1] <= high}
+    return model | rows(thread, number)
+
+
+def open_store(path):
+    return Running(
+        Path(path), NativeCore(), clock=SystemClock(), bounds=BOUNDS, log_limits=LOG_LIMITS
+    )
+
+
+def work(db, thread, number):
+    while True:
+        try:
+            if is_delete(number):
+                db.delete(series(thread), *deleted(number))
+            else:
+                db.write(*[(*key, value) for key, value in rows(thread, number).items()])
+        except OrreryError as error:
+            if "until a flush is done" not in str(error):
+                raise
+        else:
+            os.write(1, b"%d %d\n" % (thread, number))
+            number += 1
+
+
+def compact(db):
+    while True:
+        db.store.compact()
+
+
+def main(path, *starts):
+    db = open_store(path)
+    failures = []
+    Upkeep(db.store, observe=lambda *event: failures.append(event), interval_seconds=0.001).start()
+    threads = [
+        threading.Thread(target=work, args=(db, thread, int(start)))
+        for thread, start in enumerate(starts)
+    ]
+    threads.append(threading.Thread(target=compact, args=(db,)))
+    for thread in threads:
+        thread.daemon = True
+        thread.start()
+    while all(thread.is_alive() for thread in threads) and not failures:
+        threads[0].join(0.05)
+    os.write(2, f"a thread ended: {failures}\n".encode())
+    os._exit(3)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
