@@ -88,11 +88,6 @@ def work(db, thread, number):
             number += 1
 
 
-def compact(db):
-    while True:
-        db.store.compact()
-
-
 def main(path, *starts):
     db = open_store(path)
     failures = []
@@ -101,7 +96,6 @@ def main(path, *starts):
         threading.Thread(target=work, args=(db, thread, int(start)))
         for thread, start in enumerate(starts)
     ]
-    threads.append(threading.Thread(target=compact, args=(db,)))
     for thread in threads:
         thread.daemon = True
         thread.start()

@@ -45,12 +45,18 @@ class Demands:
 def pick(
     blocks: Sequence[BlockEntry], *, now_ns: int, block_bytes_max: int, demands: Demands
 ) -> Plan | None:
-    """The next rewrite, or None where all is settled."""
+    """The next rewrite, or None where all is settled.
+
+    Demands come first: a stream of small flushes always has something to merge.
+    """
+    plan = _pick_demanded(blocks, demands)
+    if plan is not None:
+        return plan
     for level in range(len(LEVELS_NS)):
         plan = _pick_merge(blocks, level, now_ns=now_ns, block_bytes_max=block_bytes_max)
         if plan is not None:
             return plan
-    return _pick_single(blocks, now_ns=now_ns, demands=demands)
+    return _pick_single(blocks, now_ns=now_ns)
 
 
 def safe_groups(
@@ -117,15 +123,19 @@ def _is_worth(part: list[BlockEntry], level: int, *, closed: bool) -> bool:
     return similar
 
 
-def _pick_single(blocks: Sequence[BlockEntry], *, now_ns: int, demands: Demands) -> Plan | None:
-    for block in blocks:
-        if level_of(block.min_ns, block.max_ns) == len(LEVELS_NS):
-            ranges = split(block.min_ns, block.max_ns, LEVELS_NS[-1])
-            return Plan((block,), tuple(ranges), max(1, block.level), "split")
+def _pick_demanded(blocks: Sequence[BlockEntry], demands: Demands) -> Plan | None:
     for names, reason in ((demands.expired, "retention"), (demands.deleted, "delete")):
         for block in blocks:
             if block.name in names:
                 return _alone(block, reason)
+    return None
+
+
+def _pick_single(blocks: Sequence[BlockEntry], *, now_ns: int) -> Plan | None:
+    for block in blocks:
+        if level_of(block.min_ns, block.max_ns) == len(LEVELS_NS):
+            ranges = split(block.min_ns, block.max_ns, LEVELS_NS[-1])
+            return Plan((block,), tuple(ranges), max(1, block.level), "split")
     for block in blocks:
         # A flush writes fast; what nothing will be merged with any more is written small once.
         if block.level == 0 and block.max_ns + LEVELS_NS[1] + _CLOSE_MARGIN_NS <= now_ns:
