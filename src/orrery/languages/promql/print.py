@@ -54,7 +54,7 @@ def to_text(node: Expr) -> str:
         case Unary():
             return node.operator + to_text(node.expression)
         case Binary():
-            return f"{to_text(node.left)} {_operator(node)} {to_text(node.right)}"
+            return f"{_left(node)} {_operator(node)} {to_text(node.right)}"
         case Aggregation():
             parameter = "" if node.parameter is None else f"{to_text(node.parameter)}, "
             return f"{_aggregator(node)}({parameter}{to_text(node.expression)})"
@@ -73,6 +73,8 @@ def pretty(node: Expr, level: int = 0) -> str:
     match node:
         case Binary():
             left, right = pretty(node.left, level + 1), pretty(node.right, level + 1)
+            if node.operator == "^" and isinstance(node.left, NumberLiteral):
+                left = indent + "  " + _left(node)
             return f"{left}\n{indent}{_operator(node)}\n{right}"
         case Parenthesis():
             return f"{indent}(\n{pretty(node.expression, level + 1)}\n{indent})"
@@ -85,6 +87,12 @@ def pretty(node: Expr, level: int = 0) -> str:
             return _bracketed(indent + node.function, node.arguments, level)
         case _:
             return indent + flat
+
+
+def _left(node: Binary) -> str:
+    """The left side; a power binds closer than a sign, so infinity goes without its own there."""
+    text = to_text(node.left)
+    return text.removeprefix("+") if node.operator == "^" else text
 
 
 def _bracketed(head: str, inner: tuple[Expr, ...], level: int) -> str:
