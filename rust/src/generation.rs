@@ -198,7 +198,9 @@ fn by_stripe(references: &[u32]) -> Vec<u32> {
     let mut order: Vec<u32> = (0..references.len() as u32).collect();
     if change_count > STRIPE_COUNT.min(references.len() / 4) {
         let mut next = [0u32; STRIPE_COUNT];
-        references.iter().for_each(|&one| next[stripe_of(one)] += 1);
+        for &reference in references {
+            next[stripe_of(reference)] += 1;
+        }
         let mut start = 0;
         for place in &mut next {
             start += std::mem::replace(place, start);

@@ -8,7 +8,7 @@ use crate::prefetch::prefetch;
 use crate::record_samples::{Columns, Kinds, SamplesView, encode_samples};
 use crate::sample::payload;
 use crate::series::{SeriesId, SeriesView};
-use crate::series_store::{ACTIVE, DEFINED, LIVE};
+use crate::series_store::{DEFINED, LIVE};
 use crate::series_table::{Admission, Admitted, Flight, NO_SERIES, SeriesTable, Table, Tenant};
 use hashbrown::HashMap;
 use std::sync::Arc;
@@ -269,7 +269,7 @@ impl Work<'_> {
                 let hot = self.table.store.hot(reference);
                 if !self.has_samples(at) {
                     self.references[at] = NO_SERIES;
-                } else if hot.has(LIVE | ACTIVE) {
+                } else if hot.has(LIVE) {
                     self.has_repeats |= hot.board(self.flight) == self.flight;
                     self.note(at, reference);
                 } else {

@@ -19,10 +19,8 @@ pub const SERIES_COUNT_MAX: usize = CHUNK_SIZE * CHUNK_COUNT_MAX;
 const SHARD_MASK: u32 = 0x3ff;
 /// The reference stands for a series.
 pub const LIVE: u32 = 1 << 10;
-/// Counted in its tenant's active series.
-pub const ACTIVE: u32 = 1 << 11;
 /// Its definition is in a record of this epoch.
-pub const DEFINED: u32 = 1 << 12;
+pub const DEFINED: u32 = 1 << 11;
 /// From this bit on: in how many head generations the series has samples.
 const HOLD: u32 = 1 << 16;
 

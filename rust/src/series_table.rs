@@ -8,8 +8,9 @@
 //! each series with its number; a head generation counts a *hold* on each series it has samples
 //! of. A series leaves the table only if it is idle, nobody holds it, and its last flight is
 //! closed; looking up and leaving exclude each other through `gate`. So a reference in a batch on
-//! its way, in a live generation or in a snapshot of one never changes its meaning. Idle series
-//! that are held leave the count of active series at once and the table at a later sweep.
+//! its way, in a live generation or in a snapshot of one never changes its meaning. Active are
+//! all series of the table, held ones too: a tenant that writes old samples cannot fill memory
+//! beyond its limit.
 
 use crate::error::{CoreError, Result};
 use crate::live_index::LiveIndex;
@@ -17,7 +18,7 @@ use crate::record::{Record, TENANT_BYTES_MAX, corrupt};
 use crate::record_control::{Definition, decode_definitions, encode_definitions};
 use crate::selector::{LabelIndex, Matcher, select_in};
 use crate::series::{SeriesId, SeriesView, series_id, shard};
-use crate::series_store::{ACTIVE, DEFINED, Hot, LIVE, SeriesStore};
+use crate::series_store::{DEFINED, Hot, LIVE, SeriesStore};
 use hashbrown::{HashMap, HashTable};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use roaring::RoaringBitmap;
@@ -260,7 +261,7 @@ impl Table {
         state.by_id.find(self.id_hash(id), same).copied()
     }
 
-    /// Finds or registers a series and counts it as active, within the limits where there are any.
+    /// Finds a series or registers it, within the limits where there are any.
     /// Call it under the gate, with the tenant's state locked.
     pub fn admit(
         &self,
@@ -270,8 +271,7 @@ impl Table {
         limits: Option<&mut Admission>,
     ) -> Result<Admitted> {
         let id = series_id(canonical);
-        let known = self.find(state, id);
-        if let Some(reference) = known.filter(|&known| self.store.hot(known).has(ACTIVE)) {
+        if let Some(reference) = self.find(state, id) {
             return Ok(Admitted::Series(reference));
         }
         if let Some(limits) = limits {
@@ -280,22 +280,14 @@ impl Table {
                 let reason = format!("active series limit of {limit} reached");
                 return Ok(Admitted::Refused(reason));
             }
-            if known.is_none() {
-                if limits.new_series_count >= limits.new_series_max {
-                    let reason = "new-series allowance used up".to_owned();
-                    return Ok(Admitted::Refused(reason));
-                }
-                limits.new_series_count += 1;
+            if limits.new_series_count >= limits.new_series_max {
+                let reason = "new-series allowance used up".to_owned();
+                return Ok(Admitted::Refused(reason));
             }
+            limits.new_series_count += 1;
         }
-        let reference = match known {
-            Some(reference) => reference,
-            None => self.register(tenant, state, id, canonical)?,
-        };
-        if !self.store.hot(reference).set(ACTIVE) {
-            tenant.active.fetch_add(1, Relaxed);
-        }
-        Ok(Admitted::Series(reference))
+        self.register(tenant, state, id, canonical)
+            .map(Admitted::Series)
     }
 
     fn register(
@@ -313,15 +305,14 @@ impl Table {
             .by_id
             .insert_unique(self.id_hash(id), reference, rehash);
         state.index.insert(reference, &series);
+        tenant.active.fetch_add(1, Relaxed);
         Ok(reference)
     }
 
     fn unregister(&self, tenant: &Tenant, state: &mut TenantState, reference: u32) {
         let hot = self.store.hot(reference);
         let hash = self.id_hash(hot.id());
-        if hot.unset(ACTIVE) {
-            tenant.active.fetch_sub(1, Relaxed);
-        }
+        tenant.active.fetch_sub(1, Relaxed);
         if let Ok(entry) = state.by_id.find_entry(hash, |&other| other == reference) {
             entry.remove();
         }
@@ -372,7 +363,7 @@ impl Table {
         let oldest_flight = self.oldest_flight();
         let mut idle: Vec<(u32, u32)> = Vec::new();
         for reference in from..until {
-            if is_idle(self.store.hot(reference), idle_before_ns, oldest_flight) {
+            if may_leave(self.store.hot(reference), idle_before_ns, oldest_flight) {
                 let tenant = self.store.cold(reference, |cold| cold.tenant);
                 idle.push((tenant.unwrap_or(0), reference));
             }
@@ -388,13 +379,8 @@ impl Table {
                 continue;
             };
             for &(_, reference) in of_tenant {
-                let hot = self.store.hot(reference);
-                if !hot.is_held() {
-                    self.unregister(&tenant, &mut state, reference);
-                    left.push(reference);
-                } else if hot.unset(ACTIVE) {
-                    tenant.active.fetch_sub(1, Relaxed);
-                }
+                self.unregister(&tenant, &mut state, reference);
+                left.push(reference);
             }
         }
     }
@@ -411,9 +397,11 @@ impl Table {
     }
 }
 
-fn is_idle(hot: &Hot, idle_before_ns: i64, oldest_flight: u32) -> bool {
+/// Whether a series may leave.
+fn may_leave(hot: &Hot, idle_before_ns: i64, oldest_flight: u32) -> bool {
     let is_closed = (hot.flight().wrapping_sub(oldest_flight) as i32) < 0;
-    hot.has(LIVE) && hot.last_sample_ns() < idle_before_ns && is_closed
+    let is_idle = hot.has(LIVE) && hot.last_sample_ns() < idle_before_ns;
+    is_idle && is_closed && !hot.is_held()
 }
 
 impl SeriesTable {

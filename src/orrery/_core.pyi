@@ -435,7 +435,7 @@ class SeriesTable:
         """Finds or registers the series of a batch; what the bounds refuse is left out."""
 
     def active_series(self, tenant: str) -> int:
-        """Series with a sample since the last sweep's bound."""
+        """Series in the table: those that no sweep has found idle yet."""
 
     @property
     def series_count(self) -> int: ...
@@ -449,8 +449,8 @@ class SeriesTable:
         """Every series is defined again in the next record that names it."""
 
     def sweep(self, idle_before_ns: int) -> int:
-        """Lets go of series without a sample since then; says how many left. Those that the head
-        still holds samples of leave ``active_series`` at once and the table later."""
+        """Lets go of series without a sample since then; says how many left. Series that the head
+        still holds samples of, or that a batch on its way names, stay until a later sweep."""
 
 # --- snapshot.rs
 

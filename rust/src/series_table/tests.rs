@@ -5,9 +5,12 @@ use crate::resolve::{PolicyLabels, ResolveBounds, Resolved};
 use crate::sample::Kind;
 use crate::series;
 
-/// One key of a test's batch: canonical bytes and samples (time, kind, bits or payload).
-pub type TestKey = (Vec<u8>, Vec<(i64, Kind, Vec<u8>)>);
+/// Time, kind, bits or payload.
+pub type TestSample = (i64, Kind, Vec<u8>);
+/// One key of a test's batch: canonical bytes and samples.
+pub type TestKey = (Vec<u8>, Vec<TestSample>);
 
+#[allow(clippy::unnecessary_wraps)] // as `Batch::canonicalise` has it
 fn canonicalise(
     batch: &Batch,
     key: usize,
@@ -310,7 +313,7 @@ fn raw_spellings_of_a_series_are_remembered_up_to_a_limit() {
     let table = SeriesTable::default();
     let series = canonical("up", &[]);
     for spelling in 0..20u32 {
-        let mut batch = at(1, &[series.clone()]);
+        let mut batch = at(1, std::slice::from_ref(&series));
         batch.keys[0].hash = u128::from(spelling) << 64 | 7;
         assert_eq!(resolve(&table, "a", &batch).sample_count(), 1);
     }
