@@ -85,6 +85,14 @@ class FakeSeriesTable:
         del idle_before_ns
         return 0
 
+    @property
+    def series_count(self):
+        return len(self.order)
+
+    @property
+    def memory_bytes(self):
+        return 100 * len(self.order)
+
     def active_series(self, tenant):
         return sum(key[0] == tenant for key in self.numbers)
 
@@ -101,7 +109,7 @@ class FakeSource:
 
     @property
     def time_range(self):
-        times = [time for _, _, time in self.samples]
+        times = [time for _, _, time in list(self.samples)]
         return (min(times), max(times)) if times else None
 
     def source(self):
@@ -169,7 +177,7 @@ def merged(sources, deletes):
     for source in sorted(sources, key=lambda source: source.order):
         rows = [row for row in deletes if row[0] > source.deletes_through]
         out.update(
-            {k: v for k, v in source.samples.items() if not any(hides(row, k) for row in rows)}
+            {k: v for k, v in list(source.samples.items()) if not any(hides(d, k) for d in rows)}
         )
     return out
 

@@ -96,6 +96,13 @@ def test_what_would_be_too_large_is_not_merged():
     assert chosen(*blocks, block_bytes_max=500_000) is None
 
 
+def test_windows_longer_than_allowed_are_not_merged():
+    blocks = [block("a", T, T, 1, level=1), block("b", T + WINDOW_NS, T + WINDOW_NS, 2, level=1)]
+    plan = {"now_ns": T + 1000 * DAY_NS, "block_bytes_max": 10**9, "demands": Demands()}
+    assert pick(blocks, **plan) is not None
+    assert pick(blocks, **plan, block_range_ns_max=WINDOW_NS) is None
+
+
 def test_a_block_between_two_in_order_keeps_them_apart():
     old, new = block("old", T, T + 5, 1), block("new", T, T + 5, 9)
     across = block("across", T + 4, T + WINDOW_NS + 5, 5)

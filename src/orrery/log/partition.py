@@ -28,6 +28,8 @@ from orrery.log.segment import (
 if TYPE_CHECKING:
     from orrery.log.local import LogLimits
 
+# Frames name positions in 32 bits: a segment ends early enough for one more group behind it.
+_SEGMENT_BYTES_MAX = 2**32 - 2**28
 # Between two marks `size_bytes` cannot tell more exactly where an offset stands.
 _MARK_BYTES = 16 * 1024
 
@@ -66,6 +68,7 @@ class PartitionLog:
         self._directory = directory
         self._number = number
         self._limits = limits
+        self._segment_bytes_max = min(limits.segment_bytes_max, _SEGMENT_BYTES_MAX)
         self._synchronise = synchronise
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
@@ -248,7 +251,7 @@ class PartitionLog:
         active = self._segments[-1]
         first_offset = self._acknowledged_offset
         size = sum(len(entry.record) + FRAME_HEADER_BYTES for entry in group)
-        full = active.byte_count + size > self._limits.segment_bytes_max
+        full = active.byte_count + size > self._segment_bytes_max
         if full and active.byte_count > HEADER_BYTES and first_offset > active.first_offset:
             self._synchronise(self._file)
             with self._lock:

@@ -43,7 +43,12 @@ class Demands:
 
 
 def pick(
-    blocks: Sequence[BlockEntry], *, now_ns: int, block_bytes_max: int, demands: Demands
+    blocks: Sequence[BlockEntry],
+    *,
+    now_ns: int,
+    block_bytes_max: int,
+    demands: Demands,
+    block_range_ns_max: int = LEVELS_NS[-1],
 ) -> Plan | None:
     """The next rewrite, or None where all is settled.
 
@@ -52,7 +57,9 @@ def pick(
     plan = _pick_demanded(blocks, demands)
     if plan is not None:
         return plan
-    for level in range(len(LEVELS_NS)):
+    for level, width_ns in enumerate(LEVELS_NS):
+        if width_ns > block_range_ns_max:
+            break
         plan = _pick_merge(blocks, level, now_ns=now_ns, block_bytes_max=block_bytes_max)
         if plan is not None:
             return plan

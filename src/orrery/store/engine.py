@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from orrery.kernels.snapshot import Snapshot
 
 
+HEAD_INTERVAL_SECONDS = 1.0
+
+
 class Store:
     """Opening it takes the partition's epoch and replays the log.
 
@@ -97,17 +100,12 @@ class Store:
     def metadata(self) -> Metadata:
         return self._state.metadata
 
-    def not_ready(self) -> str | None:
-        """Why nothing can be written until it is opened anew; None where all is well."""
-        if self._closed:
-            return "the store is closed"
-        return self._state.failure
-
     def check_writable(self) -> None:
         """``Unavailable`` where a write must be refused before it reaches the log."""
         state, bounds = self._state, self._parts.bounds
-        if self._closed or state.failure is not None:
-            raise Unavailable(f"cannot write: {state.failure or 'the store is closed'}")
+        cause = self.not_ready()
+        if cause is not None:
+            raise Unavailable(f"cannot write: {cause}")
         held = state.head.memory_bytes
         if held >= bounds.head_bytes_max:
             self._flush_wanted.set()
@@ -117,11 +115,16 @@ class Store:
             )
         self._check_disk()
 
+    def not_ready(self) -> str | None:
+        """Why nothing can be written until it is opened anew; None where all is well."""
+        return "the store is closed" if self._closed else self._state.failure
+
     def check_deletable(self) -> None:
         """Deletes go on when the disk is nearly full, but their number is bounded."""
         state, bounds = self._state, self._parts.bounds
-        if self._closed or state.failure is not None:
-            raise Unavailable(f"cannot delete: {state.failure or 'the store is closed'}")
+        cause = self.not_ready()
+        if cause is not None:
+            raise Unavailable(f"cannot delete: {cause}")
         if len(state.deletes) >= bounds.deletes_max:
             raise Exhausted(
                 f"cannot delete: {len(state.deletes)} deletes of at most {bounds.deletes_max} "
@@ -133,6 +136,19 @@ class Store:
         with self._state.apply_lock:
             self._state.head.apply(resolved, offset)
             self._state.next_offset = offset + 1
+        self._ask_for_flush()
+
+    def _ask_for_flush(self) -> None:
+        """The bounds of head and replay are reached between two rounds of upkeep."""
+        bounds, state = self._parts.bounds, self._state
+        if not self._flush_wanted.is_set() and (
+            state.head.memory_bytes >= bounds.head_bytes_flush
+            or self._unflushed_log_bytes() >= bounds.log_replay_bytes_max
+        ):
+            self._flush_wanted.set()
+
+    def _unflushed_log_bytes(self) -> int:
+        return self._parts.log.size_bytes(self._parts.partition, self._state.frozen_through)
 
     def apply_delete(self, delete: DeleteRecord, offset: int) -> None:
         with self._state.apply_lock:
@@ -271,8 +287,7 @@ class Store:
 
     def statistics(self) -> dict[str, float]:
         """Numbers for telemetry."""
-        state, parts = self._state, self._parts
-        blocks = self.blocks()
+        state, blocks = self._state, self.blocks()
         return {
             "head_bytes": state.head.memory_bytes,
             "head_samples": state.head.sample_count,
@@ -282,7 +297,7 @@ class Store:
             "block_bytes": sum(block.byte_count for block in blocks),
             "block_samples": sum(block.sample_count for block in blocks),
             "delete_count": len(state.deletes),
-            "unflushed_log_bytes": parts.log.size_bytes(parts.partition, state.frozen_through),
+            "unflushed_log_bytes": self._unflushed_log_bytes(),
             "next_offset": state.next_offset,
             "epoch": state.epoch,
             "manifest_version": state.manifests.version,
@@ -290,7 +305,11 @@ class Store:
 
 
 class Upkeep:
-    """Two threads, one for the head and one for blocks, so that neither waits for the other."""
+    """Two threads, one for the head and one for blocks, so that neither waits for the other.
+
+    Blocks are looked over every ``interval_seconds``; the head as often, at least once a second,
+    and at once where it is full.
+    """
 
     def __init__(self, store: Store, *, observe: Observe, interval_seconds: float = 1.0) -> None:
         self._store = store
@@ -314,9 +333,12 @@ class Upkeep:
             thread.join()
 
     def _keep_head(self) -> None:
+        interval_seconds = min(HEAD_INTERVAL_SECONDS, self._interval_seconds)
         while not self._ending.is_set():
-            self._round("flush_failed", self._store.maintain_head)
-            self._store.flush_wanted.wait(self._interval_seconds)
+            if self._round("flush_failed", self._store.maintain_head) is None:
+                # Where the disk is at fault, a full head must not make it spin.
+                self._ending.wait(interval_seconds)
+            self._store.flush_wanted.wait(interval_seconds)
 
     def _keep_blocks(self) -> None:
         while not self._ending.is_set():
@@ -324,11 +346,12 @@ class Upkeep:
             if not more:
                 self._ending.wait(self._interval_seconds)
 
-    def _round(self, event: str, work: Callable[[], bool]) -> bool:
+    def _round(self, event: str, work: Callable[[], bool]) -> bool | None:
+        """What ``work`` gave; None where it failed."""
         try:
             return work()
         except (OrreryError, OSError, MemoryError) as error:
             # Upkeep never dies: what failed is tried again, and writes are refused meanwhile
             # where the head grows past its bound.
             self._observe(event, {"error": str(error), "kind": type(error).__name__})
-            return False
+            return None

@@ -4,7 +4,6 @@ Called by the engine's flush thread, by recovery, and by hand.
 """
 
 from orrery.errors import OrreryError
-from orrery.store.bounds import WINDOW_NS
 from orrery.store.kernels import BlockSummary
 from orrery.store.state import Flushed, Frozen, OpenBlock, State
 from orrery.store.windows import flush_ranges
@@ -19,8 +18,8 @@ def flush_reason(state: State) -> str | None:
         return "memory"
     if parts.log.size_bytes(parts.partition, state.frozen_through) >= bounds.log_replay_bytes_max:
         return "log"
-    closed = (parts.clock.now_ns() - bounds.window_close_margin_ns) // WINDOW_NS
-    began = (state.generation_began_ns - bounds.window_close_margin_ns) // WINDOW_NS
+    closed = (parts.clock.now_ns() - bounds.window_close_margin_ns) // bounds.window_ns
+    began = (state.generation_began_ns - bounds.window_close_margin_ns) // bounds.window_ns
     return "window" if closed > began and state.next_offset > state.frozen_through else None
 
 
@@ -95,6 +94,7 @@ def _write_blocks(state: State, frozen: Frozen, blocks: list[OpenBlock]) -> None
         *time_range,
         now_ns=state.parts.clock.now_ns(),
         blocks_max=bounds.blocks_per_flush_max,
+        window_ns=bounds.window_ns,
     )
     last = frozen.next_offset - 1
     for min_ns, max_ns in ranges:

@@ -1,16 +1,32 @@
-"""What the store asks of the compiled core, as protocols: ``native`` binds the real ones, the
-tests' fakes keep everything in plain Python."""
+"""What the store asks of the compiled core: ``native`` binds it, the tests have a fake of it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    # They only pass through the store, from one kernel to another.
-    from orrery.kernels.batch import Batch
-    from orrery.kernels.block import Source
-    from orrery.kernels.series_table import ResolveBounds
-    from orrery.kernels.snapshot import Snapshot
+from orrery.kernels.block import Block, Source
+from orrery.kernels.head import Generation, Head
+from orrery.kernels.series_table import ResolveBounds, Resolved, SeriesTable
+from orrery.kernels.snapshot import Snapshot
+
+__all__ = [
+    "Block",
+    "BlockSummary",
+    "Bounds",
+    "DeleteRecord",
+    "DeleteRow",
+    "Generation",
+    "Head",
+    "Kernels",
+    "Matchers",
+    "MetadataRecord",
+    "MetadataRow",
+    "ResolveBounds",
+    "Resolved",
+    "SeriesTable",
+    "Snapshot",
+    "Source",
+]
 
 Matchers = tuple[tuple[str, str, str], ...]
 """(label, operator, value)"""
@@ -47,43 +63,6 @@ class BlockSummary:
     tenants: frozenset[str]
 
 
-class Block(Protocol):
-    def source(self, order: int, deletes_through: int) -> "Source": ...
-
-    def verify(self) -> None:
-        """``Corrupt`` where a checksum is wrong."""
-
-
-class Generation(Protocol):
-    """A frozen part of the head."""
-
-    @property
-    def time_range(self) -> tuple[int, int] | None: ...
-
-    def source(self) -> "Source": ...
-
-
-class Resolved(Protocol):
-    """A batch as series and columns, on its way to log and head."""
-
-    @property
-    def sample_count(self) -> int: ...
-
-    @property
-    def rejected(self) -> Sequence[tuple[int, str]]: ...
-
-    @property
-    def samples_rejected_count(self) -> int: ...
-
-    @property
-    def series_rejected_count(self) -> int: ...
-
-    @property
-    def new_series_count(self) -> int: ...
-
-    def record(self, epoch: int) -> bytes: ...
-
-
 class Bounds(Protocol):
     """What one batch may hold and add. ``label_bytes_max`` is for names and values alike."""
 
@@ -106,70 +85,18 @@ class Bounds(Protocol):
     def label_bytes_max(self) -> int: ...
 
 
-class Head(Protocol):
-    """Locks inside; ``apply``, ``replay``, ``delete`` and ``freeze`` are called in offset order."""
-
-    @property
-    def memory_bytes(self) -> int: ...
-
-    @property
-    def sample_count(self) -> int: ...
-
-    def apply(self, resolved: Resolved, offset: int) -> None: ...
-
-    def replay(self, record: bytes, offset: int) -> None: ...
-
-    def delete(
-        self, tenant: str, matchers: Matchers, min_ns: int, max_ns: int, offset: int
-    ) -> None: ...
-
-    def freeze(self, next_offset: int) -> Generation | None: ...
-
-    def release(self, generation: Generation) -> None: ...
-
-    def sources(self) -> "list[Source]": ...
-
-
-class SeriesTable(Protocol):
-    def resolve(
-        self,
-        tenant: str,
-        batch: "Batch",
-        *,
-        defaults: Sequence[tuple[str, str]],
-        forced: Sequence[tuple[str, str]],
-        bounds: "ResolveBounds",
-    ) -> Resolved: ...
-
-    def definitions(self, since: int) -> tuple[bytes, int]: ...
-
-    def load_definitions(self, content: bytes) -> object: ...
-
-    def forget_definitions(self) -> None: ...
-
-    def sweep(self, idle_before_ns: int) -> int: ...
-
-    def active_series(self, tenant: str) -> int: ...
-
-    @property
-    def series_count(self) -> int: ...
-
-    @property
-    def memory_bytes(self) -> int: ...
-
-
 class Kernels(Protocol):
     def series_table(self) -> SeriesTable: ...
 
     def head(self, table: SeriesTable) -> Head: ...
 
-    def resolve_bounds(self, bounds: Bounds) -> "ResolveBounds": ...
+    def resolve_bounds(self, bounds: Bounds) -> ResolveBounds: ...
 
     def open_block(self, path: str) -> tuple[Block, BlockSummary]: ...
 
     def write_block(
         self,
-        sources: "Sequence[Source]",
+        sources: Sequence[Source],
         deletes: Sequence[DeleteRow],
         path: str,
         *,
@@ -181,7 +108,7 @@ class Kernels(Protocol):
     ) -> BlockSummary | None:
         """Writes and syncs ``path``; None, and no file, where there is nothing to write."""
 
-    def snapshot(self, sources: "Sequence[Source]", deletes: Sequence[DeleteRow]) -> "Snapshot": ...
+    def snapshot(self, sources: Sequence[Source], deletes: Sequence[DeleteRow]) -> Snapshot: ...
 
     def encode_delete(self, delete: DeleteRecord, epoch: int) -> bytes: ...
 

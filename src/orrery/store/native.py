@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
 
 from orrery.kernels import record as records
 from orrery.kernels.block import Block, Source
@@ -10,7 +9,6 @@ from orrery.kernels.compaction import Delete, write_block
 from orrery.kernels.head import Head
 from orrery.kernels.series_table import ResolveBounds, SeriesTable
 from orrery.kernels.snapshot import Snapshot
-from orrery.store import kernels
 from orrery.store.kernels import BlockSummary, Bounds, DeleteRecord, DeleteRow, MetadataRecord
 
 
@@ -28,10 +26,8 @@ class NativeKernels:
             label_bytes_max=bounds.label_bytes_max,
         )
 
-    def head(self, table: kernels.SeriesTable) -> kernels.Head:
-        assert isinstance(table, SeriesTable), "the head stands on the core's own series table"
-        # It takes generations that it made itself, and no others.
-        return cast(kernels.Head, Head(table))
+    def head(self, table: SeriesTable) -> Head:
+        return Head(table)
 
     def open_block(self, path: str) -> tuple[Block, BlockSummary]:
         block = Block.open(Path(path))

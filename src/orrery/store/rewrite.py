@@ -29,6 +29,7 @@ def compact_once(state: State, *, eager: bool = False) -> Plan | None:
         [block.entry for block in blocks],
         now_ns=state.parts.clock.now_ns(),
         block_bytes_max=state.parts.bounds.block_bytes_max,
+        block_range_ns_max=state.parts.bounds.block_range_ns_max,
         demands=demands,
     )
     if plan is not None:

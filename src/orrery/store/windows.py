@@ -35,19 +35,21 @@ def split(min_ns: int, max_ns: int, width_ns: int) -> list[Range]:
     ]
 
 
-def flush_ranges(min_ns: int, max_ns: int, *, now_ns: int, blocks_max: int) -> list[Range]:
+def flush_ranges(
+    min_ns: int, max_ns: int, *, now_ns: int, blocks_max: int, window_ns: int = WINDOW_NS
+) -> list[Range]:
     """Where a flush cuts: single windows where they are few; else single windows around the
     present and ever wider ones into the past, so that scattered old samples make few blocks."""
-    if max_ns // WINDOW_NS - min_ns // WINDOW_NS < blocks_max:
-        return split(min_ns, max_ns, WINDOW_NS)
+    if max_ns // window_ns - min_ns // window_ns < blocks_max:
+        return split(min_ns, max_ns, window_ns)
     anchor_ns = now_ns if min_ns <= now_ns <= max_ns else max_ns
-    cut_ns = (anchor_ns // WINDOW_NS + 1) * WINDOW_NS
+    cut_ns = (anchor_ns // window_ns + 1) * window_ns
     ranges = [(cut_ns, max_ns)] if cut_ns <= max_ns else []
     end_ns = min(max_ns, cut_ns - 1)
-    for level in (0, 0, 1, 2, 3, 4, 5):
+    for width_ns in (window_ns, window_ns, *LEVELS_NS[1:6]):
         if end_ns < min_ns or len(ranges) == blocks_max - 1:
             break
-        start_ns = max(min_ns, end_ns // LEVELS_NS[level] * LEVELS_NS[level])
+        start_ns = max(min_ns, end_ns // width_ns * width_ns)
         ranges.append((start_ns, end_ns))
         end_ns = start_ns - 1
     if end_ns >= min_ns:
