@@ -529,6 +529,15 @@ impl LabelIndex for TenantIndex<'_> {
     }
 }
 
+#[cfg(feature = "python")]
+pub(crate) mod python {
+    use pyo3::prelude::*;
+
+    pub fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

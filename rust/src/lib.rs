@@ -30,6 +30,7 @@ pub mod pages_float;
 pub mod pages_heap;
 pub mod pages_integer;
 pub mod prefetch;
+pub mod protobuf;
 pub mod quantile;
 pub mod range_functions;
 pub mod re2;
@@ -66,6 +67,7 @@ mod python {
         crate::compaction::python::register(module)?;
         crate::decompress::python::register(module)?;
         crate::head::python::register(module)?;
+        crate::index::python::register(module)?;
         crate::line_protocol::python::register(module)?;
         crate::log_frames::python::register(module)?;
         crate::memory_source::python::register(module)?;

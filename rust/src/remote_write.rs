@@ -9,8 +9,8 @@
 use crate::batch::{Batch, Key, MetadataRow, Wire, assemble, quoted, reject};
 use crate::error::{CoreError, Result};
 use crate::key_hash::KeyHasher;
+use crate::protobuf::{Message, Span, Value, broken, expect_bytes, expect_varint, mistyped};
 use crate::sample::Kind;
-use crate::varint;
 use std::borrow::Cow;
 
 const NANOSECONDS_PER_MILLISECOND: i64 = 1_000_000;
@@ -28,8 +28,6 @@ const METRIC_TYPES: [&str; 8] = [
     "stateset",
 ];
 
-type Span = (u32, u32);
-
 /// Field numbers and wire types as senders write them.
 const LABEL_TAG: u8 = 1 << 3 | 2;
 const SAMPLE_TAG: u8 = 2 << 3 | 2;
@@ -40,136 +38,13 @@ const PLAIN_SAMPLE_BYTES: usize = 10;
 /// Times of so many bytes need no look at the bits beyond 64.
 const TIME_BYTES_FAST_MAX: usize = 9;
 
-/// One field of a protobuf message; spans are positions in the body.
-enum Value {
-    Varint(u64),
-    Fixed64(u64),
-    Fixed32,
-    Bytes(Span),
-}
-
-/// Walks the fields of the message between two positions of a body.
-struct Message<'a> {
-    body: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Message<'a> {
-    /// `span` must lie inside `body`.
-    #[inline]
-    fn new(body: &'a [u8], span: Span) -> Self {
-        Self {
-            body: &body[..span.1 as usize],
-            at: span.0 as usize,
-        }
-    }
-
-    #[inline]
-    fn next(&mut self) -> Result<Option<(u64, Value)>> {
-        // Short strings and messages, which most fields are.
-        if let Some(&[tag @ 8..0x80, length @ ..0x80]) = self.body.get(self.at..self.at + 2)
-            && tag & 7 == 2
-            && self.at + 2 + usize::from(length) <= self.body.len()
-        {
-            let from = self.at + 2;
-            self.at = from + usize::from(length);
-            let span = (from as u32, self.at as u32);
-            return Ok(Some((u64::from(tag >> 3), Value::Bytes(span))));
-        }
-        self.next_of_any()
-    }
-
-    fn next_of_any(&mut self) -> Result<Option<(u64, Value)>> {
-        if self.at >= self.body.len() {
-            return Ok(None);
-        }
-        let start = self.at;
-        let tag = self.varint()?;
-        let value = match tag & 7 {
-            0 => Value::Varint(self.varint()?),
-            1 => Value::Fixed64(u64::from_le_bytes(self.fixed()?)),
-            2 => Value::Bytes(self.bytes()?),
-            5 => {
-                self.fixed::<4>()?;
-                Value::Fixed32
-            }
-            wire_type => {
-                return Err(broken(start, &format!("wire type {wire_type} is unknown")));
-            }
-        };
-        if tag >> 3 == 0 {
-            return Err(broken(start, "field number 0"));
-        }
-        Ok(Some((tag >> 3, value)))
-    }
-
-    #[inline]
-    fn varint(&mut self) -> Result<u64> {
-        let start = self.at;
-        if let Some(&byte) = self.body.get(start)
-            && byte < 0x80
-        {
-            self.at += 1;
-            return Ok(u64::from(byte));
-        }
-        varint::get(self.body, &mut self.at).map_err(|_| broken(start, "not a varint"))
-    }
-
-    #[inline]
-    fn bytes(&mut self) -> Result<Span> {
-        let start = self.at;
-        let length = self.varint()?;
-        let from = self.at;
-        if length > (self.body.len() - from) as u64 {
-            return Err(broken(start, "the message ends inside a field"));
-        }
-        self.at = from + length as usize;
-        Ok((from as u32, self.at as u32))
-    }
-
-    #[inline]
-    fn fixed<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let Some(bytes) = self.body[self.at..].first_chunk::<N>() else {
-            return Err(broken(self.at, "the message ends inside a number"));
-        };
-        self.at += N;
-        Ok(*bytes)
-    }
-}
-
-#[cold]
-fn broken(at: usize, cause: &str) -> CoreError {
-    CoreError::Invalid(format!(
-        "cannot decode a remote-write body at byte {at}: {cause}"
-    ))
-}
-
-#[cold]
-fn mistyped(at: usize, what: &str) -> CoreError {
-    broken(at, &format!("{what} has the wrong wire type"))
-}
-
-fn expect_bytes(value: &Value, at: usize, what: &str) -> Result<Span> {
-    match value {
-        Value::Bytes(span) => Ok(*span),
-        _ => Err(mistyped(at, what)),
-    }
-}
-
-fn expect_varint(value: &Value, at: usize, what: &str) -> Result<u64> {
-    match value {
-        Value::Varint(number) => Ok(*number),
-        _ => Err(mistyped(at, what)),
-    }
-}
-
 /// Decodes a `prometheus.WriteRequest`.
 pub fn decode_1(body: Vec<u8>) -> Result<Batch> {
     let mut batch = Batch::over(body, Wire::RemoteWrite1, canonicalise_1)?;
     let body = std::mem::take(&mut batch.body);
     let mut decoder = Decoder::new(&mut batch, &body, Symbols::default());
     let mut message = Message::new(&body, (0, body.len() as u32));
-    while let Some((number, value)) = message.next()? {
+    while let Some((number, value)) = message.next_field()? {
         match number {
             1 => decoder.series(expect_bytes(&value, message.at, "timeseries")?)?,
             3 => {
@@ -197,7 +72,7 @@ pub fn decode_2(body: Vec<u8>) -> Result<Batch> {
     let symbols = Symbols::read(&body)?;
     let mut decoder = Decoder::new(&mut batch, &body, symbols);
     let mut message = Message::new(&body, (0, body.len() as u32));
-    while let Some((number, value)) = message.next()? {
+    while let Some((number, value)) = message.next_field()? {
         match number {
             5 => decoder.series(expect_bytes(&value, message.at, "timeseries")?)?,
             1..=3 => {
@@ -235,7 +110,7 @@ impl Symbols {
         let hasher = KeyHasher::of_process();
         let mut symbols = Self::default();
         let mut message = Message::new(body, (0, body.len() as u32));
-        while let Some((number, value)) = message.next()? {
+        while let Some((number, value)) = message.next_field()? {
             if number != 4 {
                 continue;
             }
@@ -360,7 +235,7 @@ impl<'a> Decoder<'a> {
                 self.push(bits, time_ms)?;
                 continue;
             }
-            let Some((number, value)) = message.next()? else {
+            let Some((number, value)) = message.next_field()? else {
                 break;
             };
             match number {
@@ -432,7 +307,7 @@ impl<'a> Decoder<'a> {
         let mut message = Message::new(self.body, labels.span);
         loop {
             let from = message.at;
-            match message.next()? {
+            match message.next_field()? {
                 None => return Ok(self.hasher.hash(&self.gathered)),
                 Some((1, _)) => self
                     .gathered
@@ -545,7 +420,7 @@ impl<'a> Decoder<'a> {
     fn sample(&mut self, span: Span) -> Result<()> {
         let mut message = Message::new(self.body, span);
         let (mut bits, mut time_ms) = (0, 0);
-        while let Some((number, value)) = message.next()? {
+        while let Some((number, value)) = message.next_field()? {
             match (number, value) {
                 (1, Value::Fixed64(number)) => bits = number,
                 (2, Value::Varint(number)) => time_ms = number as i64,
@@ -681,7 +556,7 @@ impl<'a> References<'a> {
             if self.packed.at < self.packed.body.len() {
                 return self.packed.varint().map(Some);
             }
-            match self.fields.next()? {
+            match self.fields.next_field()? {
                 None => return Ok(None),
                 Some((1, Value::Varint(reference))) => return Ok(Some(reference)),
                 Some((1, Value::Bytes(span))) => {
@@ -697,7 +572,7 @@ impl<'a> References<'a> {
 fn metadata_refs(body: &[u8], span: Span) -> Result<Option<MetadataRefs>> {
     let mut message = Message::new(body, span);
     let mut refs = (0, 0, 0);
-    while let Some((number, value)) = message.next()? {
+    while let Some((number, value)) = message.next_field()? {
         match number {
             1 => refs.0 = expect_varint(&value, message.at, "a metric's type")?,
             3 => refs.1 = expect_varint(&value, message.at, "a metric's help")?,
@@ -713,7 +588,7 @@ fn metadata_row(body: &[u8], span: Span) -> Result<MetadataRow> {
     let mut message = Message::new(body, span);
     let mut kind = 0;
     let mut texts = [Cow::Borrowed(""), Cow::Borrowed(""), Cow::Borrowed("")];
-    while let Some((number, value)) = message.next()? {
+    while let Some((number, value)) = message.next_field()? {
         let slot = match number {
             1 => {
                 kind = expect_varint(&value, message.at, "a metric's type")?;
@@ -764,7 +639,7 @@ fn canonicalise_1(
 ) -> Result<Vec<u8>> {
     let mut pairs = Vec::new();
     let mut message = Message::new(&batch.body, batch.keys[key].span);
-    while let Some((number, value)) = message.next()? {
+    while let Some((number, value)) = message.next_field()? {
         if number == 1 {
             let span = expect_bytes(&value, message.at, "labels")?;
             pairs.push(label_pair(&batch.body, span)?);
@@ -776,7 +651,7 @@ fn canonicalise_1(
 fn label_pair(body: &[u8], span: Span) -> Result<(Span, Span)> {
     let mut message = Message::new(body, span);
     let mut pair = ((0, 0), (0, 0));
-    while let Some((number, value)) = message.next()? {
+    while let Some((number, value)) = message.next_field()? {
         match number {
             1 => pair.0 = expect_bytes(&value, message.at, "a label's name")?,
             2 => pair.1 = expect_bytes(&value, message.at, "a label's value")?,
@@ -889,6 +764,7 @@ mod tests {
     use super::*;
     use crate::sample::STALE_NAN_BITS;
     use crate::series::SeriesView;
+    use crate::varint;
     use proptest::prelude::*;
 
     fn varint_field(out: &mut Vec<u8>, number: u64, value: u64) {

@@ -75,7 +75,17 @@ class FakeAccept:
                 time_ns = int(columns["times_ns"][at])
                 self.stored.append((tenant, *series, time_ns, value_of(batch, columns, at)))
         self.metadata += batch.metadata
-        future.set_result(Written(count, rejected, self.acknowledgement))
+        future.set_result(
+            Written(
+                sample_count=count,
+                samples_rejected_count=len(columns["times_ns"]) - count,
+                series_rejected_count=len(rejected),
+                new_series_count=0,
+                rejected=tuple(rejected),
+                acknowledgement=self.acknowledgement,
+                offset=0,
+            )
+        )
         return future
 
 

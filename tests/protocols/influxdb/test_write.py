@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from orrery.errors import Corrupt, Denied, Excess, Exhausted, Invalid, Unavailable
 from orrery.protocols.influxdb.write import routes
+from orrery.tenancy.access import Unauthenticated
 from tests.protocols.writing import (
     FakeAccept,
     FakeAccess,
@@ -20,10 +21,6 @@ from tests.protocols.writing import (
 )
 
 SIZE_BYTES_MAX = 10_000
-
-
-class Challenged(Denied):
-    headers = (("www-authenticate", "Basic"),)
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +229,7 @@ EXCESS = Excess("samples_per_second", "tenant t1", 10, 11, retry_after_seconds=2
     [
         (Invalid("no"), 400, "invalid", None),
         (Denied("no"), 403, "forbidden", None),
-        (Challenged("no"), 401, "unauthorized", None),
+        (Unauthenticated("no"), 401, "unauthorized", None),
         (Exhausted("no", EXCESS), 429, "too many requests", "3"),
         (Exhausted("no"), 429, "too many requests", "1"),
         (Unavailable("no"), 503, "unavailable", "1"),

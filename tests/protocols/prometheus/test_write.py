@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from orrery.errors import Corrupt, Denied, Excess, Exhausted, Invalid, Unavailable
 from orrery.protocols.prometheus.write import PATHS, routes
+from orrery.tenancy.access import Unauthenticated
 from tests.kernels.prometheus_messages import TWO, request_1, request_2
 from tests.protocols.writing import (
     FakeAccept,
@@ -28,10 +29,6 @@ STORED = [
     ("t1", "up", "", [("job", "a")], 6_000_000, 0.0),
 ]
 WRITTEN = "x-prometheus-remote-write-samples-written"
-
-
-class Challenged(Denied):
-    headers = (("www-authenticate", "Bearer"),)
 
 
 def snappy(body: bytes) -> bytes:
@@ -190,7 +187,7 @@ EXCESS = Excess("samples_per_second", "tenant t1", 10, 11, retry_after_seconds=2
     [
         (Invalid("no"), 400, None),
         (Denied("no"), 403, None),
-        (Challenged("no"), 401, None),
+        (Unauthenticated("no"), 401, None),
         (Exhausted("no", EXCESS), 429, "3"),
         (Exhausted("no"), 429, "1"),
         (Unavailable("no"), 503, "1"),

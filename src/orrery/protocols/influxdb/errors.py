@@ -12,6 +12,7 @@ from orrery.errors import Corrupt, Denied, Exhausted, Invalid, OrreryError, Unav
 from orrery.ingest.contract import Rejected
 from orrery.ingest.requests import TooLarge
 from orrery.server.http import Response
+from orrery.tenancy.access import Unauthenticated
 
 HEADER_CHARACTERS_MAX = 1024
 """InfluxDB 1.x cuts its error header here."""
@@ -38,6 +39,7 @@ STATUSES: tuple[tuple[type[OrreryError], Status], ...] = (
     (Unsupported, Status(415, "unsupported media type")),
     (NotFound, Status(404, "not found")),
     (Invalid, Status(400, "invalid")),
+    (Unauthenticated, Status(401, "unauthorized")),
     (Denied, Status(403, "forbidden")),
     (TooLarge, Status(413, "request too large")),
     (Exhausted, Status(429, "too many requests", retry=True)),
@@ -45,23 +47,13 @@ STATUSES: tuple[tuple[type[OrreryError], Status], ...] = (
     (Corrupt, Status(500, "internal error")),
     (OrreryError, Status(500, "internal error")),
 )
-"""The first that fits. ``Denied`` with a challenge is 401: come back with a token."""
-
-UNAUTHORIZED = Status(401, "unauthorized")
+"""The first that fits."""
 
 RenderError = Callable[[OrreryError], Response]
 
 
 def status_of(error: OrreryError) -> Status:
-    if isinstance(error, Denied) and challenge(error):
-        return UNAUTHORIZED
     return next(status for kind, status in STATUSES if isinstance(error, kind))
-
-
-def challenge(error: OrreryError) -> tuple[tuple[str, str], ...]:
-    """What a caller without credentials is told to bring."""
-    headers: tuple[tuple[str, str], ...] = getattr(error, "headers", ())
-    return headers
 
 
 def render_error_1(error: OrreryError) -> Response:
@@ -90,7 +82,9 @@ def _refusal(message: str, body: dict[str, object], refused: Sequence[Rejected])
 
 def _rendered(error: OrreryError, body: dict[str, object]) -> Response:
     status = status_of(error)
-    headers = _error_header(str(error)) + challenge(error)
+    headers = _error_header(str(error))
+    if isinstance(error, Unauthenticated):
+        headers += error.headers
     excess = error.excess if isinstance(error, Exhausted) else None
     seconds = RETRY_AFTER_SECONDS
     if excess is not None:

@@ -19,7 +19,7 @@ from orrery.ingest.requests import Outcome, TooLarge, store
 from orrery.kernels.batch import Batch
 from orrery.kernels.remote_write import decode_remote_write_1, decode_remote_write_2
 from orrery.server.http import Request, Response, Route
-from orrery.tenancy.access import Access
+from orrery.tenancy.access import Access, Unauthenticated
 from orrery.tenancy.tokens import Permission
 
 PATHS = ("/prometheus/api/v1/write", "/api/v1/write", "/prometheus/write")
@@ -39,6 +39,7 @@ class Unsupported(Invalid):
 STATUSES: tuple[tuple[type[OrreryError], int, str], ...] = (
     (Unsupported, 415, "unsupported_media_type"),
     (Invalid, 400, "bad_data"),
+    (Unauthenticated, 401, "unauthorized"),
     (Denied, 403, "forbidden"),
     (TooLarge, 413, "too_large"),
     (Exhausted, 429, "too_many_requests"),
@@ -46,7 +47,7 @@ STATUSES: tuple[tuple[type[OrreryError], int, str], ...] = (
     (Corrupt, 500, "internal"),
     (OrreryError, 500, "internal"),
 )
-"""The first that fits. ``Denied`` with a challenge is 401: come back with a token."""
+"""The first that fits."""
 
 RETRIED = frozenset({429, 503})
 
@@ -161,9 +162,8 @@ def render_error(error: OrreryError) -> Response:
         (status, name) for kind, status, name in STATUSES if isinstance(error, kind)
     )
     headers: tuple[tuple[str, str], ...] = ()
-    challenge: tuple[tuple[str, str], ...] = getattr(error, "headers", ())
-    if isinstance(error, Denied) and challenge:
-        status, name, headers = 401, "unauthorized", challenge
+    if isinstance(error, Unauthenticated):
+        headers = error.headers
     more: dict[str, object] = {}
     seconds = RETRY_AFTER_SECONDS
     excess = error.excess if isinstance(error, Exhausted) else None
