@@ -529,15 +529,6 @@ impl LabelIndex for TenantIndex<'_> {
     }
 }
 
-#[cfg(feature = "python")]
-pub(crate) mod python {
-    use pyo3::prelude::*;
-
-    pub fn register(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,601 @@
+//! Blocks against a plain model: kinds, tenants, overlaps, deletes, damage, the golden file.
+
+use super::*;
+use crate::block::{Block, BlockSource};
+use crate::pages::Effort;
+use crate::sample::{Kind, STALE_NAN_BITS};
+use crate::selector::{Matcher, matches_all};
+use crate::series::{canonical, series_id};
+use proptest::prelude::*;
+use roaring::RoaringBitmap;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
+
+const EVERYTHING: TimeRange = TimeRange {
+    min_ns: i64::MIN,
+    max_ns: i64::MAX,
+};
+
+/// A source that holds plain runs in the order they came.
+#[derive(Debug, Clone, Default)]
+struct Plain {
+    order: u64,
+    deletes_through: u64,
+    series: Vec<(String, Vec<u8>, Vec<Run>)>,
+}
+
+impl Source for Plain {
+    fn order(&self) -> u64 {
+        self.order
+    }
+
+    fn deletes_through(&self) -> u64 {
+        self.deletes_through
+    }
+
+    fn tenants(&self) -> Vec<String> {
+        let tenants: BTreeSet<String> = self.series.iter().map(|s| s.0.clone()).collect();
+        tenants.into_iter().collect()
+    }
+
+    fn time_range(&self) -> Option<TimeRange> {
+        None
+    }
+
+    fn select(&self, tenant: &str, matchers: &[Matcher], _: TimeRange) -> Result<RoaringBitmap> {
+        let matching = |(of, canonical, _): &(String, Vec<u8>, Vec<Run>)| {
+            of == tenant && matches_all(matchers, &SeriesView::parse(canonical).unwrap())
+        };
+        let ordinals = 0..self.series.len() as u32;
+        Ok(ordinals
+            .filter(|&at| matching(&self.series[at as usize]))
+            .collect())
+    }
+
+    fn id(&self, ordinal: u32) -> SeriesId {
+        series_id(&self.series[ordinal as usize].1)
+    }
+
+    fn canonical(&self, ordinal: u32, out: &mut Vec<u8>) -> Result<()> {
+        out.extend_from_slice(&self.series[ordinal as usize].1);
+        Ok(())
+    }
+
+    fn read(&self, ordinal: u32, range: TimeRange, out: &mut Vec<Run>) -> Result<()> {
+        for run in &self.series[ordinal as usize].2 {
+            let mut run = run.clone();
+            let outside = [
+                (i64::MIN, range.min_ns.saturating_sub(1)),
+                (range.max_ns.saturating_add(1), i64::MAX),
+            ];
+            for (min_ns, max_ns) in outside {
+                if min_ns < range.min_ns || max_ns > range.max_ns {
+                    crate::merge::hide(&mut run, &[TimeRange { min_ns, max_ns }]);
+                }
+            }
+            out.push(run);
+        }
+        Ok(())
+    }
+
+    fn label_names(&self, _: &str, _: TimeRange, _: &mut Vec<String>) -> Result<()> {
+        Ok(())
+    }
+
+    fn label_values(&self, _: &str, _: &str, _: TimeRange, _: &mut Vec<String>) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A directory of the test's own, removed behind it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let next = NEXT.fetch_add(1, Memory::Relaxed);
+        let path = std::env::temp_dir().join(format!("orrery-{}-{next}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("test.block")
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn floats(samples: &[(i64, f64)]) -> Run {
+    let mut run = Run::new(Kind::Float64);
+    run.times_ns = samples.iter().map(|sample| sample.0).collect();
+    run.values = samples.iter().map(|sample| sample.1.to_bits()).collect();
+    run
+}
+
+fn series(name: &str, field: &str, labels: &[(&str, &str)]) -> Vec<u8> {
+    canonical(name, field, &mut labels.to_vec()).unwrap()
+}
+
+fn write(
+    sources: &[Plain],
+    deletes: &[Delete],
+    window: TimeRange,
+    effort: Effort,
+    path: &Path,
+) -> Option<BlockSummary> {
+    let sources: Vec<Arc<dyn Source>> = sources
+        .iter()
+        .map(|source| Arc::new(source.clone()) as Arc<dyn Source>)
+        .collect();
+    write_sources(&sources, deletes, window, effort, path)
+}
+
+fn write_sources(
+    sources: &[Arc<dyn Source>],
+    deletes: &[Delete],
+    window: TimeRange,
+    effort: Effort,
+    path: &Path,
+) -> Option<BlockSummary> {
+    let request = BlockRequest {
+        sources,
+        deletes,
+        window,
+        keep_from_ns: &BTreeMap::from([("kept".to_owned(), 50)]),
+        options: BlockOptions {
+            effort,
+            offset_first: 3,
+            offset_last: 9,
+        },
+        cancel: &AtomicBool::new(false),
+    };
+    write_block(&request, path).unwrap()
+}
+
+fn open(path: &Path) -> BlockSource {
+    let block = Arc::new(Block::open(path).unwrap());
+    block.verify().unwrap();
+    BlockSource {
+        block,
+        order: 9,
+        deletes_through: 9,
+    }
+}
+
+/// A sample in a form that tells kinds and payloads apart.
+type Value = (Kind, u64, Vec<u8>);
+type Contents = BTreeMap<(String, Vec<u8>), BTreeMap<i64, Value>>;
+
+fn put_runs(contents: &mut BTreeMap<i64, Value>, runs: &[Run]) {
+    for run in runs {
+        for at in 0..run.len() {
+            let value = if run.kind.uses_heap() {
+                (run.kind, 0, run.payload(at).unwrap().to_vec())
+            } else {
+                (run.kind, run.values[at], Vec::new())
+            };
+            contents.insert(run.times_ns[at], value);
+        }
+    }
+}
+
+fn contents(source: &dyn Source, range: TimeRange) -> Contents {
+    let mut out = Contents::new();
+    for tenant in source.tenants() {
+        for ordinal in source.select(&tenant, &[], range).unwrap() {
+            let (mut canonical, mut runs) = (Vec::new(), Vec::new());
+            source.canonical(ordinal, &mut canonical).unwrap();
+            assert_eq!(source.id(ordinal), series_id(&canonical));
+            source.read(ordinal, range, &mut runs).unwrap();
+            let mut samples = BTreeMap::new();
+            put_runs(&mut samples, &runs);
+            if !samples.is_empty() {
+                out.insert((tenant.clone(), canonical), samples);
+            }
+        }
+    }
+    out
+}
+
+/// What the block must hold, said as plainly as it can be.
+fn model(sources: &[Plain], deletes: &[Delete], window: TimeRange) -> Contents {
+    let mut sources: Vec<&Plain> = sources.iter().collect();
+    sources.sort_by_key(|source| source.order);
+    let mut out = Contents::new();
+    for source in sources {
+        for (tenant, canonical, runs) in &source.series {
+            let view = SeriesView::parse(canonical).unwrap();
+            let mut samples = BTreeMap::new();
+            put_runs(&mut samples, runs);
+            samples.retain(|time, _| {
+                let hidden = deletes.iter().any(|delete| {
+                    delete.tenant == *tenant
+                        && delete.offset > source.deletes_through
+                        && (delete.range.min_ns..=delete.range.max_ns).contains(time)
+                        && matches_all(&delete.matchers, &view)
+                });
+                let kept = tenant != "kept" || *time >= 50;
+                !hidden && kept && (window.min_ns..=window.max_ns).contains(time)
+            });
+            out.entry((tenant.clone(), canonical.clone()))
+                .or_default()
+                .extend(samples);
+        }
+    }
+    out.retain(|_, samples| !samples.is_empty());
+    out
+}
+
+#[test]
+fn nothing_left_writes_no_file() {
+    let scratch = Scratch::new();
+    let source = Plain {
+        series: vec![(
+            "t".into(),
+            series("cpu", "", &[]),
+            vec![floats(&[(5, 1.0)])],
+        )],
+        ..Plain::default()
+    };
+    let window = TimeRange {
+        min_ns: 6,
+        max_ns: 10,
+    };
+    assert!(write(&[source], &[], window, Effort::Fast, &scratch.file()).is_none());
+    assert!(!scratch.file().exists());
+}
+
+#[test]
+fn a_cancelled_write_leaves_no_file() {
+    let scratch = Scratch::new();
+    let source = Plain {
+        series: vec![(
+            "t".into(),
+            series("cpu", "", &[]),
+            vec![floats(&[(5, 1.0)])],
+        )],
+        ..Plain::default()
+    };
+    let request = BlockRequest {
+        sources: &[Arc::new(source) as Arc<dyn Source>],
+        deletes: &[],
+        window: EVERYTHING,
+        keep_from_ns: &BTreeMap::new(),
+        options: BlockOptions {
+            effort: Effort::Fast,
+            offset_first: 0,
+            offset_last: 0,
+        },
+        cancel: &AtomicBool::new(true),
+    };
+    let error = write_block(&request, &scratch.file()).unwrap_err();
+    assert!(matches!(error, CoreError::Unavailable(_)));
+    assert!(!scratch.file().exists());
+}
+
+#[test]
+fn long_runs_span_pages_and_share_times() {
+    let scratch = Scratch::new();
+    let samples: Vec<(i64, f64)> = (0..20_000).map(|i| (i * 10, (i % 7) as f64)).collect();
+    let source = Plain {
+        series: (0..50)
+            .map(|host| {
+                let labels = series("cpu", "", &[("host", &format!("h{host}"))]);
+                ("t".into(), labels, vec![floats(&samples)])
+            })
+            .collect(),
+        ..Plain::default()
+    };
+    let summary = write(
+        &[source.clone()],
+        &[],
+        EVERYTHING,
+        Effort::Fast,
+        &scratch.file(),
+    )
+    .unwrap();
+    assert_eq!(summary.sample_count, 1_000_000);
+    let bytes: BTreeMap<_, _> = summary.bytes_by_section.into_iter().collect();
+    assert!(bytes["time_pages"] < 300, "{bytes:?}");
+    let block = open(&scratch.file());
+    assert_eq!(contents(&block, EVERYTHING), contents(&source, EVERYTHING));
+    let range = TimeRange {
+        min_ns: 81_000,
+        max_ns: 82_005,
+    };
+    assert_eq!(contents(&block, range), contents(&source, range));
+}
+
+fn small_block(effort: Effort, path: &Path) -> (Plain, BlockSummary) {
+    let mut text = Run::new(Kind::String);
+    for time in 0..40 {
+        text.push_payload(time, if time % 3 == 0 { b"idle" } else { b"busy" });
+    }
+    let mut flags = Run::new(Kind::Bool);
+    flags.times_ns = vec![1, 2, 9];
+    flags.values = vec![1, 0, 1];
+    let stale = Run {
+        values: vec![STALE_NAN_BITS, 1],
+        times_ns: vec![7, 8],
+        ..floats(&[])
+    };
+    let noise: Vec<(i64, f64)> = (1..300)
+        .map(|i: i32| (i64::from(i * i), f64::from(i).sin()))
+        .collect();
+    let walk: Vec<(i64, f64)> = (1..900)
+        .map(|i: i32| (i64::from(i) * 7, f64::from(i * i % 101) / 10.0))
+        .collect();
+    let source = Plain {
+        series: vec![
+            (
+                "a".into(),
+                series("cpu", "usage", &[("host", "ä"), ("region", "eu")]),
+                vec![floats(&walk)],
+            ),
+            (
+                "a".into(),
+                series("sys.load-1", "", &[("host", "b")]),
+                vec![floats(&noise)],
+            ),
+            ("a".into(), series("state", "", &[]), vec![flags, text]),
+            (
+                "b".into(),
+                series("cpu", "usage", &[("host", "b")]),
+                vec![stale],
+            ),
+        ],
+        ..Plain::default()
+    };
+    let summary = write(&[source.clone()], &[], EVERYTHING, effort, path).unwrap();
+    (source, summary)
+}
+
+#[test]
+fn labels_are_listed_and_selected() {
+    let scratch = Scratch::new();
+    small_block(Effort::Fast, &scratch.file());
+    let block = open(&scratch.file());
+    let values = |tenant: &str, label: &str| {
+        let mut out = Vec::new();
+        block
+            .label_values(tenant, label, EVERYTHING, &mut out)
+            .unwrap();
+        out
+    };
+    assert_eq!(
+        values("a", "__name__"),
+        ["cpu_usage", "state", "sys.load-1"]
+    );
+    assert_eq!(
+        values("a", "__measurement__"),
+        ["cpu", "state", "sys.load-1"]
+    );
+    assert_eq!(values("a", "__field__"), ["usage"]);
+    assert_eq!(values("a", "host"), ["b", "ä"]);
+    assert_eq!(values("b", "host"), ["b"]);
+    assert_eq!(values("b", "region"), [""; 0]);
+    assert_eq!(values("nobody", "host"), [""; 0]);
+    let mut names = Vec::new();
+    block.label_names("a", EVERYTHING, &mut names).unwrap();
+    assert_eq!(names, ["__name__", "host", "region"]);
+    let select = |label: &str, operator: &str, value: &str| {
+        let matcher = Matcher::parse(label, operator, value).unwrap();
+        let range = TimeRange {
+            min_ns: 0,
+            max_ns: 9,
+        };
+        block.select("a", &[matcher], range).unwrap().len()
+    };
+    assert_eq!(select("__name__", "=", "sys.load-1"), 1);
+    assert_eq!(select("__name__", "=", "sys_load_1"), 1);
+    assert_eq!(select("__name__", "!=", "sys_load_1"), 2);
+    assert_eq!(select("host", "=", ""), 1);
+    assert_eq!(select("host", "=~", "b|ä"), 2);
+    assert_eq!(select("__field__", "=~", "us.*"), 1);
+    assert_eq!(select("host", "!~", "b.*"), 2);
+    let late = TimeRange {
+        min_ns: 1_000_000,
+        max_ns: 2_000_000,
+    };
+    assert!(block.select("a", &[], late).unwrap().is_empty());
+}
+
+#[test]
+fn any_flipped_bit_is_named_or_harmless() {
+    let scratch = Scratch::new();
+    for effort in [Effort::Fast, Effort::Small] {
+        let _ = std::fs::remove_file(scratch.file());
+        small_block(effort, &scratch.file());
+        let good = std::fs::read(scratch.file()).unwrap();
+        let expected = contents(&open(&scratch.file()), EVERYTHING);
+        for at in (effort as usize..good.len()).step_by(3) {
+            let mut bad = good.clone();
+            bad[at] ^= 1 << (at % 8);
+            let path = scratch.0.join("bad.block");
+            std::fs::write(&path, &bad).unwrap();
+            let found = Block::open(&path).and_then(|block| block.verify());
+            let Err(CoreError::Corrupt(message)) = found else {
+                panic!("byte {at} of {}: {found:?}", good.len());
+            };
+            assert!(message.contains("bad.block"), "{message}");
+            assert!(
+                message.contains("offset") || message.contains("section"),
+                "{message}"
+            );
+            read_what_can_be_read(&path, &expected);
+        }
+    }
+}
+
+/// Reading without `verify` gives what was written or an error, nothing else.
+fn read_what_can_be_read(path: &Path, expected: &Contents) {
+    let Ok(block) = Block::open(path) else { return };
+    let source = BlockSource {
+        block: Arc::new(block),
+        order: 1,
+        deletes_through: 0,
+    };
+    for tenant in source.tenants() {
+        let Ok(ordinals) = source.select(&tenant, &[], EVERYTHING) else {
+            continue;
+        };
+        for ordinal in ordinals {
+            let (mut canonical, mut runs) = (Vec::new(), Vec::new());
+            let named = source.canonical(ordinal, &mut canonical);
+            let read = source.read(ordinal, EVERYTHING, &mut runs);
+            if named.is_ok() && read.is_ok() {
+                let mut samples = BTreeMap::new();
+                put_runs(&mut samples, &runs);
+                assert_eq!(Some(&samples), expected.get(&(tenant.clone(), canonical)));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_cut_short_is_corrupt() {
+    let scratch = Scratch::new();
+    small_block(Effort::Fast, &scratch.file());
+    let good = std::fs::read(scratch.file()).unwrap();
+    for length in (0..good.len()).step_by(7) {
+        std::fs::write(scratch.file(), &good[..length]).unwrap();
+        assert!(matches!(
+            Block::open(&scratch.file()),
+            Err(CoreError::Corrupt(_))
+        ));
+    }
+}
+
+#[test]
+fn version_1_still_reads() {
+    let golden =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/formats/block-1.block");
+    if std::env::var_os("ORRERY_WRITE_GOLDEN").is_some() {
+        let _ = std::fs::remove_file(&golden);
+        small_block(Effort::Small, &golden);
+    }
+    let scratch = Scratch::new();
+    let (source, _) = small_block(Effort::Small, &scratch.file());
+    assert_eq!(
+        contents(&open(&golden), EVERYTHING),
+        contents(&source, EVERYTHING)
+    );
+}
+
+fn any_run() -> impl Strategy<Value = Run> {
+    let kinds = prop_oneof![
+        Just(Kind::Float64),
+        Just(Kind::Float64),
+        Just(Kind::Int64),
+        Just(Kind::Uint64),
+        Just(Kind::Bool),
+        Just(Kind::String),
+        Just(Kind::Bytes)
+    ];
+    let samples = prop::collection::btree_map(0i64..120, any::<u64>(), 1..40);
+    (kinds, samples, 0u32..64).prop_map(|(kind, samples, shift)| {
+        let mut run = Run::new(kind);
+        for (time, bits) in samples {
+            match kind {
+                Kind::String | Kind::Bytes => {
+                    run.push_payload(time, format!("{}", bits >> shift).as_bytes())
+                }
+                _ => {
+                    run.times_ns.push(time);
+                    run.values.push(if kind == Kind::Bool {
+                        bits & 1
+                    } else {
+                        bits >> shift
+                    });
+                }
+            }
+        }
+        run
+    })
+}
+
+fn any_source() -> impl Strategy<Value = Plain> {
+    let one = (
+        0usize..3,
+        0usize..3,
+        0usize..2,
+        0usize..4,
+        prop::collection::vec(any_run(), 1..3),
+    );
+    let list = prop::collection::vec(one, 1..12);
+    (0u64..6, 0u64..6, list).prop_map(|(order, deletes_through, list)| {
+        let mut known = BTreeSet::new();
+        let mut out = Plain {
+            order,
+            deletes_through,
+            series: Vec::new(),
+        };
+        for (tenant, name, field, host, runs) in list {
+            let tenant = ["a", "b", "kept"][tenant];
+            let hosts: &[(&str, &str)] = &[("host", ["", "x", "y", "z"][host])];
+            let canonical = series(["zz", "cpu", "a.b"][name], ["", "f"][field], hosts);
+            if known.insert((tenant, canonical.clone())) {
+                out.series.push((tenant.into(), canonical, runs));
+            }
+        }
+        out
+    })
+}
+
+fn any_delete() -> impl Strategy<Value = Delete> {
+    let matcher = prop_oneof![
+        Just(("host", "=", "x")),
+        Just(("host", "=", "")),
+        Just(("__name__", "=~", "cpu.*")),
+        Just(("__name__", "=", "a_b")),
+        Just(("__field__", "!=", "f"))
+    ];
+    (0u64..6, 0usize..3, matcher, 0i64..120, 0i64..60).prop_map(
+        |(offset, tenant, m, min_ns, span)| Delete {
+            offset,
+            tenant: ["a", "b", "kept"][tenant].into(),
+            matchers: vec![Matcher::parse(m.0, m.1, m.2).unwrap()],
+            range: TimeRange {
+                min_ns,
+                max_ns: min_ns + span,
+            },
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn blocks_hold_what_the_model_says(
+        mut sources in prop::collection::vec(any_source(), 1..4),
+        deletes in prop::collection::vec(any_delete(), 0..4),
+        min_ns in -5i64..60, span in 0i64..130, small: bool,
+    ) {
+        // Two sources of one order have no winner that the model could know.
+        for (at, source) in sources.iter_mut().enumerate() {
+            source.order = source.order * 4 + at as u64;
+        }
+        let scratch = Scratch::new();
+        let window = TimeRange { min_ns, max_ns: min_ns + span };
+        let effort = if small { Effort::Small } else { Effort::Fast };
+        let expected = model(&sources, &deletes, window);
+        let summary = write(&sources, &deletes, window, effort, &scratch.file());
+        prop_assert_eq!(summary.is_none(), expected.is_empty());
+        if let Some(summary) = summary {
+            prop_assert_eq!(summary.series_count as usize, expected.len());
+            let block = open(&scratch.file());
+            prop_assert_eq!(contents(&block, EVERYTHING), expected.clone());
+            // A block compacted alone is the same block.
+            let again = scratch.0.join("again.block");
+            let bytes = std::fs::read(scratch.file()).unwrap();
+            write_sources(&[Arc::new(block)], &[], EVERYTHING, effort, &again);
+            prop_assert!(bytes == std::fs::read(again).unwrap());
+        }
+    }
+}
