@@ -67,7 +67,6 @@ mod python {
         crate::compaction::python::register(module)?;
         crate::decompress::python::register(module)?;
         crate::head::python::register(module)?;
-        crate::index::python::register(module)?;
         crate::line_protocol::python::register(module)?;
         crate::log_frames::python::register(module)?;
         crate::memory_source::python::register(module)?;
