@@ -10,13 +10,12 @@ import os
 import signal
 import socket
 import sys
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import IO, cast
+from typing import cast
 
 import uvloop
 
@@ -34,6 +33,7 @@ from orrery.log.local import LocalLog, LogLimits
 from orrery.model.selector import Matcher
 from orrery.objects.local import LocalObjects
 from orrery.protocols.admin import operations, pages
+from orrery.protocols.admin.maintenance import StoreMaintenance, compacting
 from orrery.protocols.influxdb import status as influxdb_status
 from orrery.protocols.influxdb import write as influxdb_write
 from orrery.protocols.prometheus import reads as prometheus_reads
@@ -55,7 +55,7 @@ from orrery.store.engine import Store, Upkeep
 from orrery.store.inspect import Inspection
 from orrery.store.layout import DataDirectory
 from orrery.store.native import NativeKernels
-from orrery.telemetry import Event, Events, StoreTelemetry, Telemetry, handler
+from orrery.telemetry import Event, Events, StoreTelemetry, Telemetry, log_to
 from orrery.tenancy.access import Access, OpenAccess, TokenAccess, check_exposure
 from orrery.tenancy.administration import Administration
 from orrery.tenancy.admission import Admission
@@ -118,34 +118,52 @@ def open_engine(
     directory = DataDirectory(Path(path)).open()
     log: LocalLog | None = None
     try:
-        objects = LocalObjects(directory.objects_path)
         log = LocalLog(directory.log_path, limits=_log_limits(settings))
-        documents = Documents(
-            objects=objects, clock=clock, recheck_seconds=settings.control_recheck_seconds
-        )
-        limits = TenantLimits(documents=documents, defaults=settings.limits)
-        admission = Admission(limits=limits, clock=clock, telemetry=telemetry)
         watch = StoreTelemetry(telemetry=telemetry, events=events)
-        store = Store(
-            blocks_path=directory.blocks_path,
-            objects=objects,
-            log=log,
-            kernels=NativeKernels(),
-            clock=clock,
-            bounds=_store_bounds(settings),
-            retention_days=lambda tenant: _retention_days(limits, tenant),
-            observe=watch.observe,
-        )
-        accept = Accept(
-            store=store,
-            log=log,
-            limits=admission,
-            clock=clock,
-        )
-        schedule = Schedule(
-            threads_max=settings.query_threads, queue_max=settings.query_concurrent_max
-        )
-        queries = Queries(
+        return _engine(directory, log, settings, clock, telemetry, watch)
+    except BaseException:
+        if log is not None:
+            log.close()
+        directory.close()
+        raise
+
+
+def _engine(
+    directory: DataDirectory,
+    log: LocalLog,
+    settings: Settings,
+    clock: Clock,
+    telemetry: Telemetry,
+    watch: StoreTelemetry,
+) -> Engine:
+    objects = LocalObjects(directory.objects_path)
+    documents = Documents(
+        objects=objects, clock=clock, recheck_seconds=settings.control_recheck_seconds
+    )
+    limits = TenantLimits(documents=documents, defaults=settings.limits)
+    admission = Admission(limits=limits, clock=clock, telemetry=telemetry)
+    store = Store(
+        blocks_path=directory.blocks_path,
+        objects=objects,
+        log=log,
+        kernels=NativeKernels(),
+        clock=clock,
+        bounds=_store_bounds(settings),
+        retention_days=lambda tenant: _retention_days(limits, tenant),
+        observe=watch.observe,
+    )
+    schedule = Schedule(threads_max=settings.query_threads, queue_max=settings.query_concurrent_max)
+    engine = Engine(
+        directory=directory,
+        log=log,
+        store=store,
+        upkeep=Upkeep(store, observe=watch.observe, interval_seconds=settings.compaction_seconds),
+        documents=documents,
+        limits=limits,
+        admission=admission,
+        accept=Accept(store=store, log=log, limits=admission, clock=clock),
+        schedule=schedule,
+        queries=Queries(
             # Its snapshots are the core's, which the query's contract describes.
             store=cast(Snapshots, store),
             schedule=schedule,
@@ -154,28 +172,12 @@ def open_engine(
             clock=clock,
             on_slow=watch.slow_query,
             slow_seconds=settings.query_slow_seconds,
-        )
-        upkeep = Upkeep(store, observe=watch.observe, interval_seconds=settings.compaction_seconds)
-        watch.follow(store.statistics)
-        upkeep.start()
-    except BaseException:
-        if log is not None:
-            log.close()
-        directory.close()
-        raise
-    return Engine(
-        directory=directory,
-        log=log,
-        store=store,
-        upkeep=upkeep,
-        documents=documents,
-        limits=limits,
-        admission=admission,
-        accept=accept,
-        schedule=schedule,
-        queries=queries,
+        ),
         clock=clock,
     )
+    watch.follow(store.statistics)
+    engine.upkeep.start()
+    return engine
 
 
 def _retention_days(limits: TenantLimits, tenant: str) -> float | None:
@@ -195,6 +197,8 @@ def _store_bounds(settings: Settings) -> StoreBounds:
         head_bytes_flush=settings.head_bytes_max,
         head_bytes_max=settings.head_bytes_max * HEAD_HARD_FACTOR,
         log_replay_bytes_max=settings.log_replay_bytes_max,
+        window_ns=settings.head_window_seconds * NS,
+        block_range_ns_max=settings.block_range_seconds_max * NS,
         grace_seconds=settings.object_grace_seconds,
         series_idle_ns=settings.series_idle_seconds * NS,
         disk_reserve_bytes=settings.disk_free_bytes_min,
@@ -204,23 +208,15 @@ def _store_bounds(settings: Settings) -> StoreBounds:
 # --- the server
 
 
-def serve(settings: Settings) -> None:
-    """Runs until SIGTERM or SIGINT; SIGHUP reads certificates again."""
-    _log_to(sys.stderr, settings.log_level)
-    uvloop.run(_serve(settings, clock=SystemClock(), chance=SystemChance()))
+def serve(settings: Settings, ready: Callable[[str], None]) -> None:
+    """Runs until SIGTERM or SIGINT; SIGHUP reads certificates again. ``ready`` is told the URL."""
+    log_to(sys.stderr, settings.log_level)
+    uvloop.run(_serve(settings, ready, clock=SystemClock(), chance=SystemChance()))
 
 
-def _log_to(stream: IO[str], level: str) -> None:
-    """Our lines; of uvicorn only what went wrong."""
-    lines = handler(stream)
-    for name, least in (("orrery", level.upper()), ("uvicorn", "WARNING")):
-        logger = logging.getLogger(name)
-        logger.addHandler(lines)
-        logger.setLevel(least)
-        logger.propagate = False
-
-
-async def _serve(settings: Settings, *, clock: Clock, chance: Chance) -> None:
+async def _serve(
+    settings: Settings, ready: Callable[[str], None], *, clock: Clock, chance: Chance
+) -> None:
     host, port = parse_address(settings.http)
     listener = TcpListener(host, port, _certificate(settings))
     check_exposure(
@@ -231,6 +227,8 @@ async def _serve(settings: Settings, *, clock: Clock, chance: Chance) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
+    # Until there is a certificate to read again, a reload must not end the process.
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)
     engine = await asyncio.to_thread(
         open_engine,
         settings.data_dir,
@@ -242,7 +240,7 @@ async def _serve(settings: Settings, *, clock: Clock, chance: Chance) -> None:
     try:
         async with _serving(engine, listener, settings, telemetry, events, clock, chance) as server:
             loop.add_signal_handler(signal.SIGHUP, server.reload_certificates)
-            _greet(server.urls[0], settings)
+            ready(server.urls[0])
             await stopping.wait()
     finally:
         await asyncio.to_thread(engine.close)
@@ -351,7 +349,7 @@ def _routes(
         *operations.routes(
             access=access,
             administration=administration,
-            maintenance=Compaction(engine.store),
+            maintenance=StoreMaintenance(store=engine.store),
         ),
         *pages.routes(
             access=access,
@@ -381,55 +379,8 @@ def _reading(engine: Engine, access: Access, settings: Settings, clock: Clock) -
         clock=clock,
         version=VERSION,
         started_ns=clock.now_ns(),
+        retention=f"{settings.limits.retention_seconds}s",
     )
-
-
-class Compaction:
-    """Compaction by hand, a line of progress a step, for the admin API."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    async def compact(self) -> AsyncIterator[dict[str, object]]:
-        loop = asyncio.get_running_loop()
-        steps: asyncio.Queue[dict[str, object] | None] = asyncio.Queue()
-
-        def tell(row: dict[str, object] | None) -> None:
-            loop.call_soon_threadsafe(steps.put_nowait, row)
-
-        def work() -> None:
-            try:
-                for row in _compacting(self._store, tell):
-                    tell(row)
-            except OrreryError as error:
-                tell({"event": "failed", "error": str(error)})
-            finally:
-                tell(None)
-
-        thread = threading.Thread(target=work, name="compaction-by-hand")
-        thread.start()
-        while (row := await steps.get()) is not None:
-            yield row
-
-
-def _compacting(
-    store: Store, tell: Callable[[dict[str, object]], None]
-) -> Iterator[dict[str, object]]:
-    store.flush()
-    yield {"event": "flushed"}
-    count = store.compact(
-        lambda reason, done, left: tell(
-            {"event": "rewritten", "reason": reason, "done_bytes": done, "left_bytes": left}
-        )
-    )
-    blocks = store.blocks()
-    yield {
-        "event": "compacted",
-        "rewrites": count,
-        "blocks": len(blocks),
-        "bytes": sum(block.byte_count for block in blocks),
-        "samples": sum(block.sample_count for block in blocks),
-    }
 
 
 def _agents(
@@ -486,20 +437,6 @@ def _certificate(settings: Settings) -> Certificate | None:
     )
 
 
-def _greet(url: str, settings: Settings) -> None:
-    """On a terminal: where it listens and what to try."""
-    tenant = "" if settings.auth == "none" else " (each needs a token: orrery token create)"
-    query = "rate(node_cpu_seconds_total[1m])" if settings.host_metrics_seconds else "up"
-    sys.stdout.write(
-        f"Orrery {VERSION} listens on {url}, data in {settings.data_dir}{tenant}\n"
-        f"  Prometheus:  remote_write: [{{url: {url}/api/v1/write}}]\n"
-        f'  Telegraf:    [[outputs.influxdb]]  urls = ["{url}"]  skip_database_creation = true\n'
-        f"  Grafana:     a Prometheus data source at {url}\n"
-        f"  Try:         curl -s {url}/api/v1/query --data-urlencode 'query={query}'\n"
-    )
-    sys.stdout.flush()
-
-
 # --- commands without a server
 
 
@@ -541,12 +478,8 @@ def compact(data_dir: Path) -> Iterator[dict[str, object]]:
     if not data_dir.is_dir():
         raise Invalid(f"cannot compact {str(data_dir)!r}: there is no such directory")
     engine = open_engine(data_dir)
-    rows: list[dict[str, object]] = []
     try:
-        for row in _compacting(engine.store, rows.append):
-            yield from rows
-            rows.clear()
-            yield row
+        yield from compacting(engine.store)
     finally:
         engine.close()
 

@@ -245,6 +245,16 @@ def handler(stream: IO[str]) -> logging.Handler:
     return made
 
 
+def log_to(stream: IO[str], level: str) -> None:
+    """Our lines; of uvicorn only what went wrong."""
+    lines = handler(stream)
+    for name, least in (("orrery", level.upper()), ("uvicorn", "WARNING")):
+        logger = logging.getLogger(name)
+        logger.addHandler(lines)
+        logger.setLevel(least)
+        logger.propagate = False
+
+
 class StoreTelemetry:
     """The store's events as log lines and metrics; ``observe`` is what the store is handed."""
 

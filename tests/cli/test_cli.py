@@ -25,7 +25,7 @@ class Application:
         self.locked = False
         self.rows = [{"part": "log", "ok": True}, {"part": "block", "ok": True}]
 
-    def serve(self, settings):
+    def serve(self, settings, ready):
         self.served = settings
 
     @contextlib.contextmanager

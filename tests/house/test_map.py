@@ -32,6 +32,19 @@ def test_imports_go_down_only() -> None:
     assert run.returncode == 0, run.stdout
 
 
+def test_only_kernels_imports_the_compiled_core() -> None:
+    importing = [
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("*.py")
+        if re.search(
+            r"^\s*(from orrery import .*_core|from orrery\._core|import orrery\._core)",
+            path.read_text(),
+            re.M,
+        )
+    ]
+    assert [path for path in importing if not path.startswith("kernels/")] == []
+
+
 def test_links_in_documents_lead_somewhere() -> None:
     broken = []
     for document in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:

@@ -1,7 +1,7 @@
 """What the command line asks of ``orrery.app``, which is such an object as a module."""
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
@@ -17,8 +17,8 @@ Row = dict[str, object]
 
 
 class Application(Protocol):
-    def serve(self, settings: "Settings") -> None:
-        """Runs the server until SIGTERM or SIGINT."""
+    def serve(self, settings: "Settings", ready: "Callable[[str], None]") -> None:
+        """Runs the server until SIGTERM or SIGINT; ``ready`` is told its URL."""
 
     def administration(self, data_dir: Path) -> "AbstractContextManager[Administration]":
         """Takes the data directory's lock, with no server running."""

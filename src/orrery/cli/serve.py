@@ -8,6 +8,7 @@ import click
 
 from orrery import settings as all_settings
 from orrery.cli.application import application
+from orrery.cli.version import release
 from orrery.settings import Setting
 
 SHOWN = (
@@ -87,7 +88,19 @@ def _given(parameters: dict[str, Any]) -> dict[str, object]:
 def serve(context: click.Context, /, config: Path | None, **parameters: Any) -> None:  # noqa: ANN401
     """Run the server until SIGTERM or Ctrl-C."""
     loaded = all_settings.load(file=config, environment=os.environ, flags=_given(parameters))
-    application(context).serve(loaded)
+    application(context).serve(loaded, lambda url: click.echo(greeting(url, loaded)))
+
+
+def greeting(url: str, settings: all_settings.Settings) -> str:
+    """Where it listens and what to try first."""
+    needs = "" if settings.auth == "none" else " (each needs a token: `orrery token create`)"
+    query = "rate(node_cpu_seconds_total[1m])" if settings.host_metrics_seconds else "up"
+    return f"""\
+Orrery {release()} listens on {url}, data in {settings.data_dir}{needs}
+  Prometheus:  remote_write: [{{url: {url}/api/v1/write}}]
+  Telegraf:    [[outputs.influxdb]]  urls = ["{url}"]  skip_database_creation = true
+  Grafana:     a Prometheus data source at {url}
+  Try:         curl -s {url}/api/v1/query --data-urlencode 'query={query}'"""
 
 
 @click.command()
