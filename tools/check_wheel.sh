@@ -7,7 +7,7 @@ folder=$(mktemp -d)
 trap 'kill "${server:-}" 2>/dev/null || true; wait 2>/dev/null || true; rm -rf "$folder"' EXIT
 "$python" -m venv "$folder/venv"
 "$folder/venv/bin/pip" install --quiet "$wheel"
-"$folder/venv/bin/orrery" --version
+"$folder/venv/bin/orrery" version
 cd "$folder"
 port=$("$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 "$folder/venv/bin/orrery" serve --data-dir "$folder/data" --http "127.0.0.1:$port" >"$folder/output" 2>&1 &

@@ -4,20 +4,17 @@
 node exporter, so that dashboards made for it fit.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import psutil
-from numpy.typing import NDArray
 
 from orrery.agents.periodic import Periodic
 from orrery.clock import Clock
 from orrery.errors import OrreryError
 from orrery.model.effects import Labels
+from orrery.model.points import Point, WritePoints
 from orrery.telemetry import Event, Events
-
-Point = tuple[str, Labels, float]
 
 MEMORY_NAMES = {
     "total": "node_memory_MemTotal_bytes",
@@ -46,19 +43,6 @@ NOT_DISKS = ("loop", "ram", "zram", "fd")
 CPU_MODES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
 
 
-class WriteSamples(Protocol):
-    """Writes one sample a series, all at one time."""
-
-    def __call__(
-        self,
-        tenant: str,
-        *,
-        series: Sequence[tuple[str, Labels]],
-        time_ns: int,
-        values: NDArray[np.float64],
-    ) -> None: ...
-
-
 class HostAgent:
     """``start`` begins on a thread of its own; ``stop`` returns when the last write is through."""
 
@@ -68,7 +52,7 @@ class HostAgent:
         tenant: str,
         instance: str,
         period_seconds: float,
-        write: WriteSamples,
+        write: WritePoints,
         clock: Clock,
         events: Events,
         collect: "Callable[[], Iterator[Point]] | None" = None,

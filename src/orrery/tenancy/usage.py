@@ -1,31 +1,14 @@
 """A tenant's own usage as series inside that tenant; ``app`` calls :meth:`UsageSeries.write` every
 ``usage_seconds``."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from msgspec.structs import asdict
-from numpy.typing import NDArray
 
 from orrery.clock import Clock
-from orrery.model.effects import Labels
+from orrery.model.points import Point, WritePoints
 from orrery.tenancy.admission import Admission, Usage
-
-Point = tuple[str, Labels, float]
-
-
-class WriteSamples(Protocol):
-    """Writes one sample a series, all at one time; must not be counted as the tenant's usage."""
-
-    def __call__(
-        self,
-        tenant: str,
-        *,
-        series: Sequence[tuple[str, Labels]],
-        time_ns: int,
-        values: NDArray[np.float64],
-    ) -> None: ...
 
 
 class UsageSeries:
@@ -36,7 +19,7 @@ class UsageSeries:
         *,
         admission: Admission,
         active_series: Callable[[str], int],
-        write: WriteSamples,
+        write: WritePoints,
         clock: Clock,
     ) -> None:
         self._admission = admission
