@@ -27,7 +27,7 @@ $(STAMPS)/environment: pyproject.toml | tools
 
 $(STAMPS)/core: $(STAMPS)/environment $(RUST_SOURCES)
 	@echo "[3/3] building the core ($(PROFILE); a few minutes the first time)"
-	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --quiet --profile $(PROFILE)
+	@PIP_QUIET=1 VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin develop --quiet --profile $(PROFILE)
 	@touch $@
 
 setup: $(STAMPS)/core ## make .venv, install what is needed, build the core

@@ -167,3 +167,11 @@ def test_expiry(cuts, partly, entirely):
     entry, tenants = block("x", T, T + 5, 1), frozenset("ab")
     assert expired_partly(entry, tenants, cuts) is partly
     assert expired_entirely(entry, tenants, cuts) is entirely
+
+
+def test_by_hand_a_young_block_is_written_small_too():
+    young = block("a", T, T + 1, 1)
+    assert chosen(young, now_ns=T + 1) is None
+    assert chosen(young, now_ns=T + 1, demands=Demands(settled=True)) == ("settle", ["a"])
+    written_small = block("a", T, T + 1, 1, level=1)
+    assert chosen(written_small, now_ns=T + 1, demands=Demands(settled=True)) is None

@@ -36,10 +36,12 @@ class Plan:
 @dataclass(frozen=True, slots=True)
 class Demands:
     """What beside merging asks for a rewrite: names of blocks with expired tenants or with
-    samples that a delete hides."""
+    samples that a delete hides. ``settled`` also wants every block written small, whatever its
+    age."""
 
     expired: frozenset[str] = frozenset()
     deleted: frozenset[str] = frozenset()
+    settled: bool = False
 
 
 def pick(
@@ -63,7 +65,7 @@ def pick(
         plan = _pick_merge(blocks, level, now_ns=now_ns, block_bytes_max=block_bytes_max)
         if plan is not None:
             return plan
-    return _pick_single(blocks, now_ns=now_ns)
+    return _pick_single(blocks, now_ns=now_ns, settled=demands.settled)
 
 
 def safe_groups(
@@ -138,14 +140,15 @@ def _pick_demanded(blocks: Sequence[BlockEntry], demands: Demands) -> Plan | Non
     return None
 
 
-def _pick_single(blocks: Sequence[BlockEntry], *, now_ns: int) -> Plan | None:
+def _pick_single(blocks: Sequence[BlockEntry], *, now_ns: int, settled: bool) -> Plan | None:
     for block in blocks:
         if level_of(block.min_ns, block.max_ns) == len(LEVELS_NS):
             ranges = split(block.min_ns, block.max_ns, LEVELS_NS[-1])
             return Plan((block,), tuple(ranges), max(1, block.level), "split")
     for block in blocks:
         # A flush writes fast; what nothing will be merged with any more is written small once.
-        if block.level == 0 and block.max_ns + LEVELS_NS[1] + _CLOSE_MARGIN_NS <= now_ns:
+        is_old = block.max_ns + LEVELS_NS[1] + _CLOSE_MARGIN_NS <= now_ns
+        if block.level == 0 and (settled or is_old):
             return _alone(block, "settle")
     return None
 

@@ -74,6 +74,7 @@ def _demands(state: State, blocks: Sequence[OpenBlock], *, eager: bool) -> Deman
             for b in blocks
             if any(needs_delete(b.entry, b.tenants, delete) for delete in deletes)
         ),
+        settled=eager,
     )
 
 
