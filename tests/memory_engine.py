@@ -93,7 +93,7 @@ class MemoryEngine:
                 del kept[time_ns]
         return done(0)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self, tenant: str = "default") -> Snapshot:
         filled = {name: sorted(kept.items()) for name, kept in self.samples.items() if kept}
         flat = [sample for name in sorted(filled) for sample in filled[name]]
         source = memory_source(

@@ -119,6 +119,15 @@ def open_engine(
     log: LocalLog | None = None
     try:
         log = LocalLog(directory.log_path, limits=_log_limits(settings))
+        for cut in log.cuts:
+            events.warning(
+                Event.LOG_CUT, path=cut.path, position=cut.position, bytes=cut.byte_count
+            )
+        documents = Documents(
+            objects=objects, clock=clock, recheck_seconds=settings.control_recheck_seconds
+        )
+        limits = TenantLimits(documents=documents, defaults=settings.limits)
+        admission = Admission(limits=limits, clock=clock, telemetry=telemetry)
         watch = StoreTelemetry(telemetry=telemetry, events=events)
         return _engine(directory, log, settings, clock, telemetry, watch)
     except BaseException:

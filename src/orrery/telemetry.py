@@ -148,6 +148,7 @@ class Event(StrEnum):
     REQUESTS_CUT_OFF = "requests_cut_off"
     DISCONNECT_CALLBACK_FAILED = "disconnect_callback_failed"
     QUERY_SLOW = "query_slow"
+    LOG_CUT = "log_cut"
     REPLAY_DONE = "replay_done"
     FLUSH_DONE = "flush_done"
     FLUSH_FAILED = "flush_failed"

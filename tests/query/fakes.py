@@ -161,7 +161,7 @@ class FakeStore:
     selections: list[FakeSelection] = field(default_factory=list)
     asked: list[tuple] = field(default_factory=list)
 
-    def snapshot(self) -> "FakeStore":
+    def snapshot(self, tenant: str) -> "FakeStore":
         return self
 
     def matching(self, tenant: str, matchers: Sequence, min_ns: int, max_ns: int) -> list[Series]:

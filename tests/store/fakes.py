@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orrery.errors import Invalid
+from orrery.errors import Invalid, Unavailable
 from orrery.store.kernels import BlockSummary, DeleteRecord, MetadataRecord
 
 
@@ -193,6 +193,13 @@ class FakeBlock:
         pass
 
 
+class FakeCancellation:
+    cancelled = False
+
+    def cancel(self):
+        self.cancelled = True
+
+
 class FakeKernels:
     """``before_write`` is called with the path of every block about to be written."""
 
@@ -213,8 +220,22 @@ class FakeKernels:
         samples = {(tenant, name, time): value for tenant, name, time, value in rows}
         return FakeBlock(samples), self._summary(samples, path)
 
-    def write_block(self, sources, deletes, path, *, min_ns, max_ns, keep_from_ns, small, offsets):
+    def write_block(
+        self,
+        sources,
+        deletes,
+        path,
+        *,
+        min_ns,
+        max_ns,
+        keep_from_ns,
+        small,
+        offsets,
+        cancellation=None,
+    ):
         del small, offsets
+        if cancellation is not None and cancellation.cancelled:
+            raise Unavailable("cannot write a block: cancelled")
         self.before_write(path)
         samples = {
             key: value
@@ -225,6 +246,9 @@ class FakeKernels:
             return None
         Path(path).write_text(json.dumps([[*key, value] for key, value in samples.items()]))
         return self._summary(samples, path)
+
+    def cancellation(self):
+        return FakeCancellation()
 
     def snapshot(self, sources, deletes):
         if any(

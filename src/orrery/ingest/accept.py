@@ -83,6 +83,7 @@ class Accept:
         self._lock = threading.Lock()
         self._follower = Follower(fail_store=store.fail, bytes_max=bytes_in_flight_max)
         self._closed = False
+        self._log_failed = False
 
     def write(
         self,
@@ -254,8 +255,9 @@ class Accept:
         self._follower.reserve(len(record))
         try:
             logged = self._log.append(self._store.partition, record, durable=durable)
-        except BaseException:
+        except BaseException as error:
             self._follower.release(len(record))
+            self._log_failed |= isinstance(error, Unavailable)
             raise
         self._follower.enter(Step(logged, apply, failed, answer, len(record)))
 
@@ -268,6 +270,20 @@ class Accept:
                 f"cannot write: {self._follower.byte_count} of {self._bytes_max} bytes are on "
                 "their way into the log"
             )
+        if self._log_failed:
+            self._recover_log()
+
+    def _recover_log(self) -> None:
+        """Under the lock, so that no record is made that relies on a definition that failed."""
+        if self._follower.byte_count:
+            raise Unavailable("cannot write: the log failed, and writes before it are under way")
+        self._store.table.forget_definitions()
+        try:
+            self._log.recover(self._store.partition)
+        except Unavailable as error:
+            self._store.fail(f"the log failed: {error}")
+            raise
+        self._log_failed = False
 
     def _written(self, resolved: Resolved, offset: int | None, *, durable: bool) -> Written:
         return Written(

@@ -22,9 +22,16 @@ class Log(Protocol):
         Futures of one partition complete in offset order. ``Exhausted`` (raised here) where the
         queue is full, ``Invalid`` (raised here) where the record is empty or longer than
         ``RECORD_BYTES_MAX``, ``Unavailable`` (in the future) where the write failed: from then on
-        this log refuses appends until it is opened again, and whether the record is kept is
-        unknown until then. A record appended with ``durable=False`` outlives the process, not
-        the machine.
+        the partition refuses appends until ``recover`` or until the log is opened again, and
+        whether the record is kept is unknown until then. A record appended with
+        ``durable=False`` outlives the process, not the machine.
+        """
+
+    def recover(self, partition: int) -> None:
+        """Takes appends again after a failed write, without the records that failed.
+
+        Called once every future of an append before it is done. ``Unavailable`` where only
+        opening the log again can tell what it kept; nothing happens where nothing had failed.
         """
 
     def read(self, partition: int, offset: int) -> Iterator[tuple[int, bytes]]:

@@ -68,6 +68,9 @@ class LocalLog:
         check_record(partition, record)
         return self._partition(partition).append(record, durable=durable)
 
+    def recover(self, partition: int) -> None:
+        self._partition(partition).recover()
+
     def read(self, partition: int, offset: int) -> Iterator[tuple[int, bytes]]:
         return self._partition(partition).read(offset)
 

@@ -41,6 +41,12 @@ class MemoryLog:
             future.set_result(self._first[partition] + len(records) - 1)
         return future
 
+    def recover(self, partition: int) -> None:
+        with self._lock:
+            self._partition(partition)
+            if self._closed:
+                raise Unavailable(f"cannot recover partition {partition}: the log is closed")
+
     def read(self, partition: int, offset: int) -> Iterator[tuple[int, bytes]]:
         with self._lock:
             records = self._partition(partition)

@@ -22,6 +22,7 @@ from orrery.log.segment import (
     create_segment,
     damaged,
     read_segment,
+    segment_path,
     segments,
 )
 
@@ -74,6 +75,7 @@ class PartitionLog:
         self._changed = threading.Condition(self._lock)
         self._queue = _Queue()
         self._failure: str | None = None
+        self._sync_failed = False
         self._closing = False
         self._marks: list[tuple[int, int]] = []
         self._bytes_before = 0
@@ -102,6 +104,24 @@ class PartitionLog:
             self._next_offset += 1
             self._changed.notify_all()
         return future
+
+    def recover(self) -> None:
+        """A write that failed, most often for want of space, is cut off again; after a failed
+        sync nothing but a new scan knows what the disk holds."""
+        with self._lock:
+            if self._closing:
+                raise self._refusal()
+            if self._failure is None:
+                return
+            if self._sync_failed:
+                raise self._refusal()
+            try:
+                self._cut_failed_write()
+            except OSError as error:
+                self._sync_failed = True
+                raise self._refusal() from error
+            self._next_offset = self._acknowledged_offset
+            self._failure = None
 
     def read(self, offset: int) -> Iterator[tuple[int, bytes]]:
         with self._lock:
@@ -211,6 +231,17 @@ class PartitionLog:
         self._bytes_total += HEADER_BYTES
         self._synced = HEADER_BYTES
 
+    def _cut_failed_write(self) -> None:
+        active = self._segments[-1]
+        os.ftruncate(self._file, active.byte_count)
+        os.fsync(self._file)
+        self._synced = active.byte_count
+        # A segment that was begun and not taken up would stand in the way of the next records.
+        stray = segment_path(self._directory, self._acknowledged_offset)
+        if stray != active.path and stray.exists():
+            stray.unlink()
+            sync_directory(self._directory)
+
     # --- the writer thread
 
     def _write_groups(self) -> None:
@@ -221,8 +252,6 @@ class PartitionLog:
             try:
                 self._write(group)
             except Exception as error:
-                # After a failed fsync the kernel may have dropped the pages: trying again would
-                # report success for bytes that are gone. Only a new scan knows what is kept.
                 self._fail(group, error)
             else:
                 self._complete(group)
@@ -253,7 +282,7 @@ class PartitionLog:
         size = sum(len(entry.record) + FRAME_HEADER_BYTES for entry in group)
         full = active.byte_count + size > self._segment_bytes_max
         if full and active.byte_count > HEADER_BYTES and first_offset > active.first_offset:
-            self._synchronise(self._file)
+            self._sync()
             with self._lock:
                 self._begin_segment(first_offset)
             active = self._segments[-1]
@@ -269,8 +298,17 @@ class PartitionLog:
             active.byte_count += len(content)
             self._bytes_total += len(content)
         if any(entry.durable for entry in group):
-            self._synchronise(self._file)
+            self._sync()
             self._synced = active.byte_count
+
+    def _sync(self) -> None:
+        try:
+            self._synchronise(self._file)
+        except BaseException:
+            # The kernel may have dropped the pages: trying again would report success for bytes
+            # that are gone.
+            self._sync_failed = True
+            raise
 
     def _complete(self, group: list[_Entry]) -> None:
         first_offset = self._acknowledged_offset

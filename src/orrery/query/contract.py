@@ -98,7 +98,8 @@ class Snapshot(Protocol):
 class Snapshots(Protocol):
     """The part of the store that queries see."""
 
-    def snapshot(self) -> Snapshot: ...
+    def snapshot(self, tenant: str) -> Snapshot:
+        """All the tenant may see now; what it no longer keeps is not in it."""
 
 
 class QueryLimits(Protocol):

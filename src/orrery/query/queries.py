@@ -111,7 +111,7 @@ class Queries:
         outcome = "failed"
         try:
             budget.meter.check()
-            snapshot = self.store.snapshot()
+            snapshot = self.store.snapshot(asked.tenant)
             reader = Reader(snapshot, asked.tenant, asked.forced, budget, self.batch_cells_max)
             query = Query(asked.tenant, budget, reader, started_seconds - submitted_seconds)
             result = work(query)

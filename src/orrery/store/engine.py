@@ -19,6 +19,7 @@ from orrery.store.flush import flush, flush_reason
 from orrery.store.grace import Grace
 from orrery.store.kernels import (
     DeleteRecord,
+    DeleteRow,
     Kernels,
     MetadataRecord,
     MetadataRow,
@@ -29,13 +30,15 @@ from orrery.store.manifest import BlockEntry, Manifest, partition_prefix
 from orrery.store.metadata import Metadata
 from orrery.store.recovery import apply_delete, recover
 from orrery.store.rewrite import Progress, compact_once, drop_expired, forget_deletes
-from orrery.store.state import Observe, Parts, RetentionDays, State
+from orrery.store.state import Ended, Observe, Parts, RetentionDays, State
 
 if TYPE_CHECKING:
     from orrery.kernels.snapshot import Snapshot
 
 
 HEAD_INTERVAL_SECONDS = 1.0
+OFFSET_MAX = 2**64 - 1
+TIME_MIN_NS = -(2**63)
 
 
 class Store:
@@ -166,10 +169,17 @@ class Store:
 
     # --- for query
 
-    def snapshot(self, min_ns: int | None = None, max_ns: int | None = None) -> "Snapshot":
+    def snapshot(
+        self, tenant: str | None = None, min_ns: int | None = None, max_ns: int | None = None
+    ) -> "Snapshot":
         """All that is readable now, as the kernels' ``Snapshot``; blocks wholly outside the
-        bounds are left out."""
+        bounds are left out, and so are samples of ``tenant`` that are older than it keeps."""
         state = self._state
+        # As a delete that is newer than all: retention holds on reads at once, on disk later.
+        expired: list[DeleteRow] = [
+            (OFFSET_MAX, tenant, (), TIME_MIN_NS, cut_ns - 1)
+            for tenant, cut_ns in state.cuts_ns([] if tenant is None else [tenant]).items()
+        ]
         with state.lock:
             blocks = [
                 block
@@ -178,7 +188,7 @@ class Store:
                 and (min_ns is None or block.entry.max_ns >= min_ns)
             ]
             sources = state.sources(blocks) + state.head.sources()
-            deletes = state.delete_rows()
+            deletes = state.delete_rows() + expired
         return self._parts.kernels.snapshot(sources, deletes)
 
     def metadata_of(self, tenant: str, name: str | None = None) -> list[MetadataRow]:
@@ -233,6 +243,13 @@ class Store:
                 progress(plan.reason, done, left)
             forget_deletes(self._state)
         return count
+
+    def end_rewrites(self) -> None:
+        """Stops compaction, by whomever, and waits for that; its blocks stay as they were."""
+        self._state.rewrites_ended = True
+        self._state.cancellation.cancel()
+        with self._rewrite_lock:
+            pass
 
     def remove_unlisted(self) -> None:
         """Removes files and objects that no manifest lists, after the grace period."""
@@ -326,9 +343,10 @@ class Upkeep:
             thread.start()
 
     def stop(self) -> None:
-        """Waits for what is under way."""
+        """Waits for a flush that is under way; a compaction is given up."""
         self._ending.set()
         self._store.flush_wanted.set()
+        self._store.end_rewrites()
         for thread in self._threads:
             thread.join()
 
@@ -350,6 +368,8 @@ class Upkeep:
         """What ``work`` gave; None where it failed."""
         try:
             return work()
+        except Ended:
+            return None
         except (OrreryError, OSError, MemoryError) as error:
             # Upkeep never dies: what failed is tried again, and writes are refused meanwhile
             # where the head grows past its bound.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from orrery.kernels.block import Block, Source
+from orrery.kernels.compaction import Cancellation
 from orrery.kernels.head import Generation, Head
 from orrery.kernels.series_table import ResolveBounds, Resolved, SeriesTable
 from orrery.kernels.snapshot import Snapshot
@@ -13,6 +14,7 @@ __all__ = [
     "Block",
     "BlockSummary",
     "Bounds",
+    "Cancellation",
     "DeleteRecord",
     "DeleteRow",
     "Generation",
@@ -105,8 +107,12 @@ class Kernels(Protocol):
         keep_from_ns: Mapping[str, int],
         small: bool,
         offsets: tuple[int, int],
+        cancellation: Cancellation | None = None,
     ) -> BlockSummary | None:
         """Writes and syncs ``path``; None, and no file, where there is nothing to write."""
+
+    def cancellation(self) -> Cancellation:
+        """Stops the ``write_block`` it was given to, from any thread."""
 
     def snapshot(self, sources: Sequence[Source], deletes: Sequence[DeleteRow]) -> Snapshot: ...
 

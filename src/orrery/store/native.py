@@ -5,7 +5,7 @@ from pathlib import Path
 
 from orrery.kernels import record as records
 from orrery.kernels.block import Block, Source
-from orrery.kernels.compaction import Delete, write_block
+from orrery.kernels.compaction import Cancellation, Delete, write_block
 from orrery.kernels.head import Head
 from orrery.kernels.series_table import ResolveBounds, SeriesTable
 from orrery.kernels.snapshot import Snapshot
@@ -52,6 +52,7 @@ class NativeKernels:
         keep_from_ns: Mapping[str, int],
         small: bool,
         offsets: tuple[int, int],
+        cancellation: Cancellation | None = None,
     ) -> BlockSummary | None:
         made = write_block(
             sources,
@@ -63,6 +64,7 @@ class NativeKernels:
             effort="small" if small else "fast",
             offset_first=offsets[0],
             offset_last=offsets[1],
+            cancellation=cancellation,
         )
         if made is None:
             return None
@@ -73,6 +75,9 @@ class NativeKernels:
             byte_count=made.file_bytes,
             tenants=frozenset(made.tenants),
         )
+
+    def cancellation(self) -> Cancellation:
+        return Cancellation()
 
     def snapshot(self, sources: Sequence[Source], deletes: Sequence[DeleteRow]) -> Snapshot:
         rows = [(offset, tenant, list(ms), low, high) for offset, tenant, ms, low, high in deletes]

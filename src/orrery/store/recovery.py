@@ -30,6 +30,7 @@ def recover(parts: Parts, blocks_path: Path) -> State:
         table=table,
         head=parts.kernels.head(table),
         metadata=Metadata(per_tenant_max=parts.bounds.metadata_per_tenant_max),
+        cancellation=parts.kernels.cancellation(),
         generation_began_ns=parts.clock.now_ns(),
     )
     _load_objects(state, manifest)

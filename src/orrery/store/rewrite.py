@@ -5,6 +5,7 @@ Called by the engine's compaction thread and by hand. One caller at a time.
 
 from collections.abc import Callable, Sequence
 
+from orrery.errors import Unavailable
 from orrery.store.compaction import (
     Demands,
     Plan,
@@ -14,7 +15,7 @@ from orrery.store.compaction import (
     pick,
 )
 from orrery.store.kernels import BlockSummary, DeleteRow
-from orrery.store.state import OpenBlock, State
+from orrery.store.state import Ended, OpenBlock, State
 
 Progress = Callable[[str, int, int], None]
 """(what is being done, bytes done, bytes known to be left)"""
@@ -22,6 +23,8 @@ Progress = Callable[[str, int, int], None]
 
 def compact_once(state: State, *, eager: bool = False) -> Plan | None:
     """One rewrite; None where nothing is due. ``eager``: deletes are applied without delay."""
+    if state.rewrites_ended:
+        raise Ended("cannot compact: the store is closing")
     with state.lock:
         blocks = list(state.blocks.values())
         demands = _demands(state, blocks, eager=eager)
@@ -90,6 +93,10 @@ def _carry_out(state: State, plan: Plan) -> None:
     try:
         _write_outputs(state, plan, inputs, deletes, through, outputs)
         state.commit(add=outputs, drop=[entry.name for entry in plan.inputs])
+    except Unavailable as error:
+        if state.rewrites_ended:
+            raise Ended(f"cannot compact: the store is closing: {error}") from error
+        raise
     finally:
         state.settle(outputs)
     state.parts.observe(
@@ -133,6 +140,7 @@ def _write_outputs(
                 keep_from_ns=keep_from_ns,
                 small=True,
                 offsets=offsets,
+                cancellation=state.cancellation,
             )
 
         made = state.files.create(write)

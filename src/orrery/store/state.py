@@ -22,6 +22,7 @@ from orrery.store.compaction import needed_deletes
 from orrery.store.kernels import (
     Block,
     BlockSummary,
+    Cancellation,
     DeleteRow,
     Generation,
     Head,
@@ -46,6 +47,10 @@ Observe = Callable[[str, Mapping[str, object]], None]
 
 RetentionDays = Callable[[str], float | None]
 """How many days a tenant keeps; None keeps all."""
+
+
+class Ended(Unavailable):
+    """The store is closing: what was being rewritten is left as it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,7 @@ class State:
     table: SeriesTable
     head: Head
     metadata: Metadata
+    cancellation: Cancellation
     apply_lock: threading.Lock = field(default_factory=threading.Lock)
     commit_lock: threading.Lock = field(default_factory=threading.Lock)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -114,6 +120,7 @@ class State:
     object_counter: int = 0
     pending_objects: set[str] = field(default_factory=set)
     failure: str | None = None
+    rewrites_ended: bool = False
 
     @property
     def epoch(self) -> int:

@@ -33,7 +33,7 @@ class MemoryStore:
     def __init__(self, series: dict) -> None:
         self._series = series
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self, tenant: str) -> Snapshot:
         names = sorted(self._series)
         times, values, offsets = [], [], [0]
         for name in names:
