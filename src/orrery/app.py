@@ -123,11 +123,6 @@ def open_engine(
             events.warning(
                 Event.LOG_CUT, path=cut.path, position=cut.position, bytes=cut.byte_count
             )
-        documents = Documents(
-            objects=objects, clock=clock, recheck_seconds=settings.control_recheck_seconds
-        )
-        limits = TenantLimits(documents=documents, defaults=settings.limits)
-        admission = Admission(limits=limits, clock=clock, telemetry=telemetry)
         watch = StoreTelemetry(telemetry=telemetry, events=events)
         return _engine(directory, log, settings, clock, telemetry, watch)
     except BaseException:
