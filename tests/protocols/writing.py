@@ -52,6 +52,7 @@ class FakeAccept:
     acknowledgement: str = "fsynced"
     stored: list[tuple] = field(default_factory=list)
     metadata: list[tuple] = field(default_factory=list)
+    is_busy: bool = False
 
     def write(self, tenant: str, batch: Batch, *, defaults, forced) -> "Future[Written]":
         from orrery.kernels.series import parse_series

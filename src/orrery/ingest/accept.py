@@ -152,6 +152,11 @@ class Accept:
         return answer
 
     @property
+    def is_busy(self) -> bool:
+        """Whether another thread is writing, so that a call now would wait for it."""
+        return self._lock.locked()
+
+    @property
     def bytes_in_flight(self) -> int:
         return self._follower.byte_count
 
@@ -259,7 +264,7 @@ class Accept:
             self._follower.release(len(record))
             self._log_failed |= isinstance(error, Unavailable)
             raise
-        self._follower.enter(Step(logged, apply, failed, answer, len(record)))
+        self._follower.enter(logged, Step(apply, failed, answer, len(record)))
 
     def _check_open(self) -> None:
         """Under the lock: what has room now still has it when its record is made."""

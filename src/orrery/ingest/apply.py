@@ -1,9 +1,9 @@
-"""Follows the log into the store: one thread, in offset order, after each record is durable.
+"""Follows the log into the store: in offset order, each record once it is durable.
 
-Called by ``ingest.accept``.
+Called by ``ingest.accept``. Records are applied on the thread that completes the log's futures: a
+thread of its own would be woken once a record, which costs more than applying a record does.
 """
 
-import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -19,7 +19,6 @@ Answer = TypeVar("Answer")
 class Step(Generic[Answer]):
     """One logged record: what to do with it once it is durable, and who waits."""
 
-    logged: "Future[int]"
     apply: Callable[[int], Answer]
     failed: Callable[[BaseException], None]
     answer: "Future[Answer]"
@@ -27,17 +26,16 @@ class Step(Generic[Answer]):
 
 
 class Follower:
-    """``enter`` is called in offset order (under the appender's lock)."""
+    """``enter`` is called in offset order (under the appender's lock). As the log completes its
+    futures in that order too, one after another, so are the records applied."""
 
     def __init__(self, *, fail_store: Callable[[str], None], bytes_max: int) -> None:
         self._fail_store = fail_store
         self._bytes_max = bytes_max
         self._bytes = 0
         self._lock = threading.Lock()
-        # Bounded by `bytes_max`: who enters asks `has_room` before.
-        self._steps: queue.SimpleQueue[Step[object] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._follow, name="ingest-apply", daemon=True)
-        self._thread.start()
+        self._idle = threading.Condition(self._lock)
+        self._is_awaited = False
 
     @property
     def byte_count(self) -> int:
@@ -54,23 +52,28 @@ class Follower:
     def release(self, byte_count: int) -> None:
         with self._lock:
             self._bytes -= byte_count
+            if self._is_awaited:
+                self._idle.notify_all()
 
-    def enter(self, step: "Step[Answer]") -> None:
-        self._steps.put(step)  # type: ignore[arg-type]
+    def enter(self, logged: "Future[int]", step: "Step[Answer]") -> None:
+        logged.add_done_callback(lambda done: self._take(done, step))
 
     def close(self) -> None:
         """Waits until everything entered is applied or has failed."""
-        self._steps.put(None)
-        self._thread.join()
+        with self._lock:
+            self._is_awaited = True
+            while self._bytes:
+                self._idle.wait()
 
-    def _follow(self) -> None:
-        while (step := self._steps.get()) is not None:
-            self._take(step)
+    def _take(self, logged: "Future[int]", step: "Step[Answer]") -> None:
+        try:
+            self._follow(logged, step)
+        finally:
             self.release(step.byte_count)
 
-    def _take(self, step: Step[object]) -> None:
+    def _follow(self, logged: "Future[int]", step: "Step[Answer]") -> None:
         try:
-            offset = step.logged.result()
+            offset = logged.result()
         except Exception as error:
             step.failed(error)
             step.answer.set_exception(error)

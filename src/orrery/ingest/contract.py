@@ -35,6 +35,10 @@ class Written:
 
 
 class Accept(Protocol):
+    @property
+    def is_busy(self) -> bool:
+        """Whether another thread is writing, so that ``write`` would wait for it now."""
+
     def write(
         self,
         tenant: str,

@@ -26,6 +26,10 @@ class Front:
         self._accept = accept
         self._is_durable = is_durable
 
+    @property
+    def is_busy(self) -> bool:
+        return self._accept.is_busy
+
     def write(
         self,
         tenant: str,

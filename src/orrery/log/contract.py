@@ -19,7 +19,8 @@ class Log(Protocol):
     def append(self, partition: int, record: bytes, *, durable: bool = True) -> "Future[int]":
         """Queues the record; the future gives its offset once it is as durable as asked.
 
-        Futures of one partition complete in offset order. ``Exhausted`` (raised here) where the
+        Futures of one partition complete in offset order, each after the callbacks of the one
+        before have returned; callbacks must be quick. ``Exhausted`` (raised here) where the
         queue is full, ``Invalid`` (raised here) where the record is empty or longer than
         ``RECORD_BYTES_MAX``, ``Unavailable`` (in the future) where the write failed: from then on
         the partition refuses appends until ``recover`` or until the log is opened again, and

@@ -64,6 +64,9 @@ class Application:
         self._active_count = 0
         self._counters: dict[tuple[str, str, int], Counter] = {}
         self._histograms: dict[str, Histogram] = {}
+        # Counted by hand and looked at when asked for: setting a gauge costs microseconds.
+        telemetry.requests_active.set_function(lambda: budget.requests_active)
+        telemetry.bodies_bytes_active.set_function(lambda: budget.bytes_held)
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -71,7 +74,7 @@ class Application:
         exchange = Exchange(scope, receive, send, self._limits, self._budget, self._events)
         begun = self._clock.monotonic_seconds()
         self._active_count += 1
-        self._telemetry.requests_active.inc()
+        self._budget.requests_active += 1
         try:
             await self._serve(exchange)
         except asyncio.CancelledError:
@@ -93,12 +96,13 @@ class Application:
             exchange.leave()
             return
         try:
-            response = await compressed(
-                response,
-                headers=exchange.headers,
-                bytes_min=self._limits.gzip_bytes_min,
-                executor=self._executor,
-            )
+            if response.body:
+                response = await compressed(
+                    response,
+                    headers=exchange.headers,
+                    bytes_min=self._limits.gzip_bytes_min,
+                    executor=self._executor,
+                )
             await exchange.send(response)
         except Exception as failure:
             self._failed(exchange, failure)
@@ -184,10 +188,11 @@ class Application:
 
     def _account(self, exchange: "Exchange", seconds: float) -> None:
         telemetry = self._telemetry
-        telemetry.requests_active.dec()
-        telemetry.bodies_bytes_active.set(self._budget.bytes_held)
-        telemetry.body_bytes.inc(exchange.body.size_bytes)
-        telemetry.response_bytes.inc(exchange.sent_bytes)
+        self._budget.requests_active -= 1
+        if exchange.body.size_bytes:
+            telemetry.body_bytes.inc(exchange.body.size_bytes)
+        if exchange.sent_bytes:
+            telemetry.response_bytes.inc(exchange.sent_bytes)
         self._counter(exchange).inc()
         self._histogram(exchange.route).observe(seconds)
         if seconds >= self._limits.slow_seconds:

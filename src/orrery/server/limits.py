@@ -33,11 +33,12 @@ def http_limits(settings: Settings) -> HttpLimits:
 
 
 class Budget:
-    """Bytes of request bodies in memory, all requests together."""
+    """Bytes of request bodies in memory, all requests together; and how many these are."""
 
     def __init__(self, bytes_max: int) -> None:
         self.bytes_max = bytes_max
         self.bytes_held = 0
+        self.requests_active = 0
 
     def hold(self, count: int) -> None:
         """``Exhausted`` where ``count`` more bytes would be too many."""

@@ -39,12 +39,21 @@ class Router:
                 self._templates[len(segments)].append((order, segments, route))
             else:
                 self._exact[route.path].append((order, route))
+        self._plain = {
+            (method, path): found
+            for path, routes_there in self._exact.items()
+            for method in {"HEAD"}.union(*(route.methods for _, route in routes_there))
+            if isinstance(found := self._searched(method, path), Found)
+        }
 
     def find(self, method: str, raw_path: str) -> Found | Missing:
         """``raw_path`` is as sent, so that an encoded slash stays inside its segment.
 
         ``Invalid`` where its percent-encoding is not UTF-8.
         """
+        return self._plain.get((method, raw_path)) or self._searched(method, raw_path)
+
+    def _searched(self, method: str, raw_path: str) -> Found | Missing:
         fitting = self._fitting(raw_path)
         for route, parameters in fitting:
             if method in route.methods or (method == "HEAD" and "GET" in route.methods):

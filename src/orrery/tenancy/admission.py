@@ -166,17 +166,19 @@ class Admission:
 
     def registered(self, tenant: str, series_count: int) -> None:
         """New series that a batch brought, whether or not its samples are stored."""
+        if not series_count:
+            return
         self._telemetry.series_registered.inc(series_count)
         limits = self._limits.of(tenant)
-        if series_count and limits.new_series_per_second:
+        if limits.new_series_per_second:
             with self._lock:
                 self._state(tenant, limits).series.level -= series_count
 
     def accepted(self, tenant: str, sample_count: int) -> None:
         self._telemetry.samples_accepted.inc(sample_count)
-        limits = self._limits.of(tenant)
         with self._lock:
-            state = self._state(tenant, limits)
+            # It was admitted a moment ago: its limits need not be read for the state to be there.
+            state = self._states.get(tenant) or self._state(tenant, self._limits.of(tenant))
             state.usage.samples_accepted += sample_count
             state.changed = True
 

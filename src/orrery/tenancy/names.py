@@ -6,6 +6,7 @@ The characters are those Grafana Mimir allows, so that its clients' ``X-Scope-Or
 import hashlib
 import re
 import string
+from functools import lru_cache
 
 from orrery.errors import Invalid
 
@@ -15,6 +16,7 @@ SYSTEM = "*"
 
 TENANT_CHARACTERS_MAX = 150
 PART_CHARACTERS_MAX = 200
+PARTS_KEPT_MAX = 4096
 _TENANT = re.compile(r"[A-Za-z0-9!\-_.*'()]+")
 _OBJECT_SAFE = frozenset(string.ascii_letters + string.digits + "-_.")
 _RESERVED = frozenset({SYSTEM, ".", "..", "__mimir_cluster"})
@@ -37,6 +39,7 @@ def check_tenant(name: str) -> str:
     return name
 
 
+@lru_cache(maxsize=PARTS_KEPT_MAX)
 def object_part(name: str) -> str:
     """``name`` as one part of an object's name: what objects do not allow becomes ``=XX``; what
     gets too long that way is named by its hash, which no ``=XX`` looks like."""

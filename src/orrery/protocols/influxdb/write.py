@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from orrery.clock import Clock
 from orrery.ingest.contract import Accept, Rejected
-from orrery.ingest.requests import Outcome, store, with_forced
+from orrery.ingest.requests import Decode, Outcome, store, with_forced
 from orrery.kernels.batch import Batch
 from orrery.kernels.decompress import ENCODINGS
 from orrery.kernels.line_protocol import decode_line_protocol
@@ -65,23 +65,25 @@ class Writes:
         outcome = await store(
             caller.tenant,
             self._decoder(request, target),
+            body_bytes=len(request.body),
+            size_bytes_max=self.size_bytes_max,
             forced=with_forced(target.labels, caller.forced_labels),
             accept=self.accept,
             executor=self.decode_executor,
         )
         return answer(outcome, version.refusal)
 
-    def _decoder(self, request: Request, target: Target) -> Callable[[], Batch]:
+    def _decoder(self, request: Request, target: Target) -> Decode:
         encoding = _encoding(request)
         now_ns = self.clock.now_ns()
 
-        def decode() -> Batch:
+        def decode(size_bytes_max: int) -> Batch:
             return decode_line_protocol(
                 request.body,
                 precision_ns=target.precision_ns,
                 now_ns=now_ns,
                 encoding=encoding,
-                size_bytes_max=self.size_bytes_max,
+                size_bytes_max=size_bytes_max,
             )
 
         return decode

@@ -5,11 +5,10 @@ VictoriaMetrics' agents send. What cannot be stored is refused with 400, which s
 again, after everything else was stored; 429 and 5xx ask them to.
 """
 
-from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from email.message import Message
-from functools import partial
+from functools import lru_cache
 
 import msgspec
 
@@ -28,6 +27,7 @@ MESSAGE_1 = "prometheus.WriteRequest"
 MESSAGE_2 = "io.prometheus.write.v2.Request"
 ENCODINGS = frozenset({"snappy", "zstd"})
 REASONS_IN_TEXT_MAX = 10
+CONTENT_TYPES_KEPT_MAX = 64
 RETRY_AFTER_SECONDS = 1.0
 """Where the limit itself does not tell."""
 
@@ -65,13 +65,16 @@ class Writes:
         encoding = encoding_of(request.headers.get("content-encoding", ""))
         is_version_2 = message == MESSAGE_2
         decode = decode_remote_write_2 if is_version_2 else decode_remote_write_1
-        work: Callable[[], Batch] = partial(
-            decode, request.body, encoding=encoding, size_bytes_max=self.size_bytes_max
-        )
+
+        def work(size_bytes_max: int) -> Batch:
+            return decode(request.body, encoding=encoding, size_bytes_max=size_bytes_max)
+
         try:
             outcome = await store(
                 caller.tenant,
                 work,
+                body_bytes=len(request.body),
+                size_bytes_max=self.size_bytes_max,
                 forced=caller.forced_labels,
                 accept=self.accept,
                 executor=self.decode_executor,
@@ -105,6 +108,7 @@ def routes(
     ]
 
 
+@lru_cache(maxsize=CONTENT_TYPES_KEPT_MAX)
 def message_of(content_type: str) -> str:
     """The protobuf message a Content-Type names; senders of 1.0 may leave it out."""
     if not content_type.strip():

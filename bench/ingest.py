@@ -1,0 +1,121 @@
+"""Where the server's CPU goes while it takes samples in: by phase, and by function with `perf`.
+
+`python bench/ingest.py --protocol remote` starts Orrery on an empty directory, sends one tick that
+registers every series, then the rest from `--senders` connections, then has it flushed and merged,
+and prints process CPU of each phase divided by the samples it took. `--perf FILE` records the
+second phase (`perf report -i FILE --no-children` reads it).
+"""
+
+import argparse
+import itertools
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import peers
+import tsbs
+
+HEADERS = {
+    "remote": {"Content-Encoding": "snappy", "Content-Type": "application/x-protobuf"},
+    "line": {},
+}
+NS = 1_000_000_000
+
+
+def send(instance: peers.Running, path: str, bodies: list[bytes], protocol: str) -> None:
+    for body in bodies:
+        status, answer = instance.request("POST", path, body, HEADERS[protocol])
+        if status >= 300:
+            raise SystemExit(f"refused with {status}: {answer[:200]!r}")
+
+
+def send_all(
+    instance: peers.Running, path: str, bodies: list[bytes], protocol: str, sender_count: int
+) -> float:
+    """Seconds it took; sender ``n`` has every ``sender_count``-th body from the n-th on."""
+    senders = []
+    for first in range(sender_count):
+        own = peers.Running(instance.product, instance.process, instance.port, instance.data_dir)
+        part = bodies[first::sender_count]
+        senders.append(threading.Thread(target=send, args=(own, path, part, protocol)))
+    begun = time.monotonic()
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    return time.monotonic() - begun
+
+
+def context_switches(instance: peers.Running) -> int:
+    counts = instance.process.num_ctx_switches()
+    return int(counts.voluntary + counts.involuntary)
+
+
+def report(name: str, instance: peers.Running, before: tuple[float, ...], samples: int) -> None:
+    times = instance.process.cpu_times()
+    user, system = times.user - before[0], times.system - before[1]
+    written = instance.process.io_counters().write_bytes - before[2]
+    switches = context_switches(instance) - before[3]
+    print(
+        f"{name:<10} {(user + system) / samples * NS:8.0f} ns/value "
+        f"(user {user / samples * NS:.0f}, system {system / samples * NS:.0f}); "
+        f"{written / samples:.1f} bytes written/value; {switches / samples * 1e6:.0f} switches/M; "
+        f"{instance.memory_bytes() / 2**20:.0f} MiB",
+        flush=True,
+    )
+
+
+def now(instance: peers.Running) -> tuple[float, ...]:
+    times = instance.process.cpu_times()
+    written = instance.process.io_counters().write_bytes
+    return times.user, times.system, written, context_switches(instance)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--protocol", choices=("remote", "line"), default="remote")
+    parser.add_argument("--hosts", type=int, default=1000)
+    parser.add_argument("--hours", type=float, default=0.5)
+    parser.add_argument("--senders", type=int, default=1)
+    parser.add_argument("--perf", type=Path, help="record the sending there")
+    options = parser.parse_args()
+    workload = tsbs.Workload(options.hosts, options.hours)
+    is_line = options.protocol == "line"
+    bodies = list((tsbs.line_bodies if is_line else tsbs.remote_write_bodies)(workload))
+    first_count = len(bodies) // workload.tick_count
+    samples = workload.sample_count
+    per_tick = samples // workload.tick_count
+    product = next(itertools.islice(peers.products(), 1))
+    path = (product.line_protocol if is_line else product.remote_write) or ""
+    with (
+        tempfile.TemporaryDirectory(prefix="orrery-ingest-") as folder,
+        peers.running(product, Path(folder)) as instance,
+    ):
+        before = whole = now(instance)
+        send(instance, path, bodies[:first_count], options.protocol)
+        report("new series", instance, before, per_tick)
+        recorder = None
+        if options.perf:
+            recorder = subprocess.Popen(
+                ["perf", "record", "-q", "-g", "-F", "1999", "-o", str(options.perf)]
+                + ["-p", str(instance.process.pid)]
+            )
+            time.sleep(1)
+        before = now(instance)
+        seconds = send_all(instance, path, bodies[first_count:], options.protocol, options.senders)
+        report("known", instance, before, samples - per_tick)
+        print(f"           {(samples - per_tick) / seconds / 1000:8.0f} thousand values/s")
+        if recorder is not None:
+            recorder.terminate()
+            recorder.wait()
+        before = now(instance)
+        instance.settle()
+        report("settling", instance, before, samples)
+        report("all", instance, whole, samples)
+        print(f"{instance.disk_bytes() / samples:.3f} bytes/sample on disk")
+
+
+if __name__ == "__main__":
+    main()
