@@ -8,7 +8,7 @@ use crate::record_samples::Columns;
 use crate::sample::Run;
 use crate::selector::{Matcher, Target};
 use crate::series::SeriesId;
-use crate::series_table::{SeriesTable, Tenant};
+use crate::series_table::{SeriesTable, Table, Tenant};
 use crate::source::{Source, TimeRange};
 use crate::stripe::{PAGE_SERIES, Stripe};
 use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
@@ -72,6 +72,11 @@ impl Generation {
         self.memory_bytes.load(Relaxed)
     }
 
+    /// Whether anything was ever appended.
+    pub(crate) fn is_worn(&self) -> bool {
+        !self.tenants.lock().is_empty()
+    }
+
     pub(crate) fn freeze(&self, order: u64) {
         self.order.store(order, Relaxed);
     }
@@ -117,7 +122,8 @@ impl Generation {
     ) -> Result<u64> {
         let mut count = 0;
         let mut locked: Option<Locked<'_>> = None;
-        for reference in &self.table.0.select(tenant, matchers)? {
+        let _flight = self.table.0.begin_flight();
+        for reference in &Table::select(tenant, matchers)? {
             let stripe = stripe_of(reference);
             if locked.as_ref().is_none_or(|locked| locked.at != stripe) {
                 drop(locked.take());
@@ -153,9 +159,7 @@ impl Generation {
     ) -> Result<()> {
         let series = self.select(tenant, &[], range)?;
         if let Some(tenant) = self.table.0.find_tenant(tenant) {
-            self.table
-                .0
-                .with_index(&tenant, |index| look(index, &series));
+            Table::with_index(&tenant, |index| look(index, &series));
         }
         Ok(())
     }
@@ -315,6 +319,9 @@ impl Source for Generation {
         if self.time_range().is_none_or(|own| !own.overlaps(&range)) {
             return Ok(RoaringBitmap::new());
         }
+        // Those of the selected series that are not held here may leave meanwhile: no other series
+        // may take up their references before it is known which have samples here.
+        let _flight = self.table.0.begin_flight();
         let series = self.table.select(tenant, matchers)?;
         Ok(self.overlapping(&series, range))
     }

@@ -127,6 +127,10 @@ impl Head {
             )));
         }
         if active.sample_count() == 0 {
+            // Deletes took everything out again: its memory goes, or the head would stay full.
+            if active.is_worn() {
+                *active = Arc::new(Generation::new(self.table.clone()));
+            }
             return Ok(None);
         }
         let mut frozen = self.frozen.lock();

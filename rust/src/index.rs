@@ -334,7 +334,8 @@ pub struct TenantIndex<'a> {
 impl TenantIndex<'_> {
     fn label_row(&self, at: usize) -> Result<(u32, Rows)> {
         let file = self.symbols.file;
-        let words = (self.label_first + at) * (LABEL_ROW_BYTES / 4);
+        // A number of the file may lead anywhere: behind the section's end it is refused there.
+        let words = row_start(self.label_first, at, LABEL_ROW_BYTES / 4);
         let first = u64::from(self.labels.u32_at(file, words + 2)?)
             | u64::from(self.labels.u32_at(file, words + 3)?) << 32;
         let rows = Rows {
@@ -379,8 +380,8 @@ impl TenantIndex<'_> {
     }
 
     fn value_at(&self, rows: Rows, at: usize) -> Result<u32> {
-        self.values
-            .u32_at(self.symbols.file, (rows.first + at) * (VALUE_ROW_BYTES / 4))
+        let word = row_start(rows.first, at, VALUE_ROW_BYTES / 4);
+        self.values.u32_at(self.symbols.file, word)
     }
 
     /// The first row whose symbol is not below `symbol`.
@@ -399,9 +400,8 @@ impl TenantIndex<'_> {
 
     fn postings_at(&self, rows: Rows, at: usize) -> Result<RoaringBitmap> {
         let file = self.symbols.file;
-        let row = self
-            .values
-            .slice(file, (rows.first + at) * VALUE_ROW_BYTES, VALUE_ROW_BYTES)?;
+        let from = row_start(rows.first, at, VALUE_ROW_BYTES);
+        let row = self.values.slice(file, from, VALUE_ROW_BYTES)?;
         let mut word = [0; 8];
         word.copy_from_slice(&row[8..]);
         let location = u64::from_le_bytes(word);
@@ -446,6 +446,14 @@ impl TenantIndex<'_> {
         }
         Ok(())
     }
+}
+
+/// Where row `first + at` starts; far behind every section's end where that is no number.
+fn row_start(first: usize, at: usize, width: usize) -> usize {
+    first
+        .saturating_add(at)
+        .saturating_mul(width)
+        .min(usize::MAX / 16)
 }
 
 fn broken_postings() -> CoreError {

@@ -622,7 +622,7 @@ fn integer(text: &[u8]) -> Parsed<i64> {
     if at < text.len() {
         return Err("bad timestamp".into());
     }
-    if at > from && at - from <= DIGITS_FAST_MAX && magnitude <= i64::MAX as u64 {
+    if at > from && at - from <= DIGITS_FAST_MAX && i64::try_from(magnitude).is_ok() {
         let value = magnitude as i64;
         return Ok(if negative { -value } else { value });
     }
@@ -695,8 +695,10 @@ fn named(
     assemble(&name, field, &tags, defaults, forced)
 }
 
+type Tags<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+
 /// Splits measurement and tags, which `scan_key` found well-formed.
-fn split_key(text: &str) -> (&str, Vec<(Cow<'_, str>, Cow<'_, str>)>) {
+fn split_key(text: &str) -> (&str, Tags<'_>) {
     let body = text.as_bytes();
     let end = body.len();
     // The measurement may hold bare equals signs; only a comma ends it.
@@ -1012,7 +1014,7 @@ mod tests {
             let batch = decoded(&format!("first v=1 1\n{line}{behind}"));
             let expected = Rejection {
                 line: 2,
-                reason: format!("unable to parse '{}': {cause}", line),
+                reason: format!("unable to parse '{line}': {cause}"),
             };
             assert_eq!(batch.rejected, vec![expected], "{line}");
             assert_eq!(

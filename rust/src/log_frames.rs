@@ -1,4 +1,4 @@
-//! Frames of a log segment: how records lie in a file (docs/formats/log_segment.md).
+//! Frames of a log segment: how records lie in a file (`docs/formats/log_segment.md`).
 //!
 //! A frame is `crc32c u32, length u32, offset u64, synced u32`, then the payload; little-endian.
 //! The checksum covers everything behind itself. `synced` is the position up to which the segment
@@ -99,12 +99,13 @@ pub(crate) mod python {
 
     #[pyfunction]
     #[pyo3(signature = (records, *, offset, synced))]
-    fn encode_frames<'py>(
-        py: Python<'py>,
+    #[allow(clippy::needless_pass_by_value)] // as pyo3 hands it over
+    fn encode_frames(
+        py: Python<'_>,
         records: Vec<PyBackedBytes>,
         offset: u64,
         synced: u32,
-    ) -> PyResult<Bound<'py, PyBytes>> {
+    ) -> PyResult<Bound<'_, PyBytes>> {
         if records
             .iter()
             .any(|record| record.len() > u32::MAX as usize)

@@ -1,4 +1,4 @@
-//! Regular expressions over label values: what PromQL's `label_replace` does to each of them.
+//! Regular expressions over label values: what `PromQL`'s `label_replace` does to each of them.
 
 use crate::error::{CoreError, Result};
 use crate::re2::Parsed;

@@ -7,8 +7,10 @@
 //! Sweeping reuses references safely. Whoever looks references up opens a *flight* first and marks
 //! each series with its number; a head generation counts a *hold* on each series it has samples
 //! of. A series leaves the table only if it is idle, nobody holds it, and its last flight is
-//! closed; looking up and leaving exclude each other through `gate`. So a reference in a batch on
-//! its way, in a live generation or in a snapshot of one never changes its meaning. Active are
+//! closed; looking up and leaving exclude each other through `gate`. Its reference is given to
+//! another series only once every flight that was open when it left is closed: a generation opens
+//! one while it selects. So a reference in a batch on its way, in a live generation or in a
+//! snapshot of one never changes its meaning. Active are
 //! all series of the table, held ones too: a tenant that writes old samples cannot fill memory
 //! beyond its limit.
 
@@ -129,7 +131,9 @@ pub(crate) struct Table {
     pub gate: RwLock<()>,
     flights: Arc<Flights>,
     epoch: Mutex<u64>,
-    sweeping: Mutex<()>,
+    /// References of series that left, with the last flight that may have seen them; its lock is
+    /// held by who sweeps.
+    leaving: Mutex<Vec<(u64, Vec<u32>)>>,
     scope_hashers: [RandomState; 2],
     id_salt: (u64, u64),
 }
@@ -148,7 +152,7 @@ impl Default for SeriesTable {
             gate: RwLock::new(()),
             flights: Arc::default(),
             epoch: Mutex::new(0),
-            sweeping: Mutex::new(()),
+            leaving: Mutex::default(),
             scope_hashers: [RandomState::new(), RandomState::new()],
             id_salt: (hasher.hash_one(0u8), hasher.hash_one(1u8)),
         }))
@@ -188,9 +192,13 @@ impl Table {
         }
     }
 
-    fn oldest_flight(&self) -> u32 {
+    fn oldest_flight(&self) -> u64 {
         let state = self.flights.state.lock();
-        state.open.first().copied().unwrap_or(state.last + 1) as u32
+        state.open.first().copied().unwrap_or(state.last + 1)
+    }
+
+    fn last_flight(&self) -> u64 {
+        self.flights.state.lock().last
     }
 
     /// Looks raw keys up, in order; `NO_SERIES` where one is unknown. Call it under the gate.
@@ -350,17 +358,17 @@ impl Table {
     }
 
     /// Series of a tenant that match; `look` sees the index while its lock is held.
-    pub fn with_index<T>(&self, tenant: &Tenant, look: impl FnOnce(&LiveIndex) -> T) -> T {
+    pub fn with_index<T>(tenant: &Tenant, look: impl FnOnce(&LiveIndex) -> T) -> T {
         look(&tenant.state.read().index)
     }
 
-    pub fn select(&self, tenant: &Tenant, matchers: &[Matcher]) -> Result<RoaringBitmap> {
-        self.with_index(tenant, |index| select_in(index, matchers))
+    pub fn select(tenant: &Tenant, matchers: &[Matcher]) -> Result<RoaringBitmap> {
+        Self::with_index(tenant, |index| select_in(index, matchers))
     }
 
     fn sweep_step(&self, from: u32, until: u32, idle_before_ns: i64, left: &mut Vec<u32>) {
         let _gate = self.gate.write();
-        let oldest_flight = self.oldest_flight();
+        let oldest_flight = self.oldest_flight() as u32;
         let mut idle: Vec<(u32, u32)> = Vec::new();
         for reference in from..until {
             if may_leave(self.store.hot(reference), idle_before_ns, oldest_flight) {
@@ -440,7 +448,7 @@ impl SeriesTable {
 
     /// Lets go of series without a sample since `idle_before_ns`; says how many left the table.
     pub fn sweep(&self, idle_before_ns: i64) -> usize {
-        let _one_at_a_time = self.0.sweeping.lock();
+        let mut leaving = self.0.leaving.lock();
         let extent = self.0.store.extent().0;
         let mut left = Vec::new();
         let mut from = 0;
@@ -449,14 +457,22 @@ impl SeriesTable {
             self.0.sweep_step(from, until, idle_before_ns, &mut left);
             from = until;
         }
-        if !left.is_empty() {
+        let count = left.len();
+        if count > 0 {
             self.0.forget_raw_keys();
-            // Under the gate: whoever read a raw key before it was dropped has by now found its
-            // series gone.
-            let _gate = self.0.gate.write();
-            self.0.store.recycle(&left);
+            leaving.push((self.0.last_flight(), left));
         }
-        left.len()
+        // Who looked a raw key up or selected before its series left is in a flight that was
+        // opened before: while one of those is open, no reference is given to another series.
+        let oldest_flight = self.0.oldest_flight();
+        leaving.retain(|(last_flight, references)| {
+            let is_seen = *last_flight >= oldest_flight;
+            if !is_seen {
+                self.0.store.recycle(references);
+            }
+            is_seen
+        });
+        count
     }
 
     /// Definitions of the series registered after the sequence number `since` that are still
@@ -540,7 +556,7 @@ impl SeriesTable {
     /// Series of a tenant that match every matcher, as references.
     pub fn select(&self, tenant: &str, matchers: &[Matcher]) -> Result<RoaringBitmap> {
         match self.0.find_tenant(tenant) {
-            Some(tenant) => self.0.select(&tenant, matchers),
+            Some(tenant) => Table::select(&tenant, matchers),
             None => Ok(RoaringBitmap::new()),
         }
     }
@@ -548,7 +564,7 @@ impl SeriesTable {
     pub fn indexed_count(&self, tenant: &str) -> u64 {
         let tenant = self.0.find_tenant(tenant);
         tenant.map_or(0, |tenant| {
-            self.0.with_index(&tenant, |index| index.all().len())
+            Table::with_index(&tenant, |index| index.all().len())
         })
     }
 }

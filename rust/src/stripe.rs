@@ -280,8 +280,10 @@ impl Stripe {
 
     /// Whether the series may have samples in the range.
     pub fn overlaps(&self, at: usize, range: TimeRange) -> bool {
-        self.slot(at)
-            .is_some_and(|slot| slot.min_ns <= range.max_ns && range.min_ns <= slot.max_ns)
+        self.slot(at).is_some_and(|slot| {
+            // An empty slot begins behind its end, and so would meet a range over all of time.
+            slot.min_ns <= slot.max_ns && slot.min_ns <= range.max_ns && range.min_ns <= slot.max_ns
+        })
     }
 
     /// Runs of a series inside the range: ascending, without repeats, later arrivals in later runs.

@@ -292,7 +292,7 @@ fn long_runs_span_pages_and_share_times() {
         ..Plain::default()
     };
     let summary = write(
-        &[source.clone()],
+        std::slice::from_ref(&source),
         &[],
         EVERYTHING,
         Effort::Fast,
@@ -351,7 +351,7 @@ fn small_block(effort: Effort, path: &Path) -> (Plain, BlockSummary) {
         ],
         ..Plain::default()
     };
-    let summary = write(&[source.clone()], &[], EVERYTHING, effort, path).unwrap();
+    let summary = write(std::slice::from_ref(&source), &[], EVERYTHING, effort, path).unwrap();
     (source, summary)
 }
 
@@ -503,7 +503,7 @@ fn any_run() -> impl Strategy<Value = Run> {
         for (time, bits) in samples {
             match kind {
                 Kind::String | Kind::Bytes => {
-                    run.push_payload(time, format!("{}", bits >> shift).as_bytes())
+                    run.push_payload(time, format!("{}", bits >> shift).as_bytes());
                 }
                 _ => {
                     run.times_ns.push(time);

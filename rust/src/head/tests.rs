@@ -344,3 +344,46 @@ fn readers_writers_flushes_and_sweeps_at_once() {
     table.sweep(i64::MAX);
     assert_eq!((table.series_count(), table.active_series("t")), (0, 0));
 }
+
+#[test]
+fn a_series_without_samples_is_not_selected_over_all_of_time() {
+    let table = SeriesTable::default();
+    let head = Head::new(table.clone());
+    one_series(&table, &head, "gone", 0..3);
+    one_series(&table, &head, "here", 0..3);
+    let gone = [matcher("__name__", "=", "gone")];
+    assert_eq!(head.delete("t", &gone, ALWAYS, 2).unwrap(), 3);
+    let source = head.sources().remove(0);
+    let known = table.select("t", &[]).unwrap().len();
+    assert_eq!(
+        (known, source.select("t", &[], ALWAYS).unwrap().len()),
+        (2, 1)
+    );
+    let mut values = Vec::new();
+    let target = "__name__";
+    source
+        .label_values("t", target, ALWAYS, &mut values)
+        .unwrap();
+    assert_eq!(values, ["here"]);
+    let edge = i64::MAX..i64::MAX;
+    one_series(&table, &head, "edge", edge.start - 1..edge.end);
+    assert_eq!(source.select("t", &[], ALWAYS).unwrap().len(), 2);
+}
+
+#[test]
+fn a_head_that_deletes_emptied_gives_its_memory_back() {
+    let table = SeriesTable::default();
+    let head = Head::new(table.clone());
+    let empty_bytes = head.memory_bytes();
+    one_series(&table, &head, "up", 0..100_000);
+    let before = head.sources().remove(0);
+    assert_eq!(head.delete("t", &[], ALWAYS, 2).unwrap(), 100_000);
+    assert!(head.memory_bytes() > empty_bytes);
+    assert!(head.freeze(3).unwrap().is_none());
+    assert_eq!(head.memory_bytes(), empty_bytes);
+    assert!(read_all(&*before, "t", ALWAYS).is_empty());
+    drop(before);
+    assert_eq!(table.sweep(i64::MAX), 1);
+    one_series(&table, &head, "up", 0..2);
+    assert_eq!(head.sample_count(), 2);
+}

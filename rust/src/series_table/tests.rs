@@ -287,6 +287,23 @@ fn a_batch_on_its_way_keeps_its_series() {
 }
 
 #[test]
+fn a_reference_that_a_selection_may_hold_is_not_given_away() {
+    let table = SeriesTable::default();
+    drop(resolve(&table, "a", &at(1, &numbered(3))));
+    let reader = table.0.begin_flight();
+    let selected = table.select("a", &[]).unwrap();
+    assert_eq!(table.sweep(50), 3);
+    drop(resolve(&table, "b", &at(100, &numbered(3))));
+    for reference in &selected {
+        assert!(!table.0.store.hot(reference).has(LIVE), "{reference}");
+    }
+    drop(reader);
+    assert_eq!(table.sweep(50), 0);
+    drop(resolve(&table, "c", &at(100, &numbered(3))));
+    assert_eq!(table.0.store.extent().0, 6, "now they were reused");
+}
+
+#[test]
 fn checkpoints_bring_the_series_back() {
     let table = SeriesTable::default();
     drop(resolve(&table, "a", &at(7, &numbered(9000))));
