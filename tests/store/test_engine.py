@@ -303,6 +303,139 @@ def test_a_store_whose_epoch_was_taken_stops(tmp_path, core):
         assert db.read() == {("cpu", T): 1.0}
 
 
+def test_a_store_whose_epoch_was_taken_removes_nothing_of_its_successor(tmp_path, core):
+    with Running(tmp_path, core) as db:
+        db.write(("cpu", T, 1.0))
+        db.store.flush()
+        own, theirs = db.store.blocks()[0].name, "0000000002-0000000001.block"
+        checkpoint = "partitions/0/checkpoints/0000000002-0000000001.series"
+        (tmp_path / "blocks" / theirs).write_bytes(b"of epoch 2")
+        db.objects.put(checkpoint, b"of epoch 2")
+        db.store.remove_unlisted()
+        assert (tmp_path / "blocks" / theirs).exists()
+        assert db.objects.get(checkpoint) is not None
+        # It drops a block of its own, which the successor's manifest still lists.
+        ManifestStore(db.objects, partition=0).take_epoch(0)
+        with pytest.raises(Unavailable, match="has taken over"):
+            db.store.compact()
+        db.store.remove_unlisted()
+        assert (tmp_path / "blocks" / own).exists()
+        assert db.plain_log.bounds(0)[0] == 0
+
+
+def test_what_a_commit_of_unknown_outcome_may_list_stays(tmp_path, core):
+    class Unsure:
+        """A commit lands, but neither its answer nor a look at it comes through."""
+
+        def __init__(self, inner):
+            self._inner = inner
+            self.is_cut_off = False
+
+        def __getattr__(self, name):
+            return getattr(self._inner, name)
+
+        def put_if_absent(self, name, content):
+            won = self._inner.put_if_absent(name, content)
+            if self.is_cut_off:
+                raise Unavailable("cannot put: no answer came")
+            return won
+
+        def get(self, name):
+            if self.is_cut_off:
+                raise Unavailable("cannot get: no answer came")
+            return self._inner.get(name)
+
+    with Running(tmp_path, core, wrap_objects=Unsure) as db:
+        db.write(("cpu", T, 1.0))
+        db.objects.is_cut_off = True
+        with pytest.raises(Unavailable, match="no answer came"):
+            db.store.flush()
+        db.objects.is_cut_off = False
+        db.store.remove_unlisted()
+        with pytest.raises(Unavailable, match="open the store again"):
+            db.store.flush()
+        db.store.remove_unlisted()
+        assert db.read() == {("cpu", T): 1.0}
+    with Running(tmp_path, core) as db:
+        assert db.read() == {("cpu", T): 1.0}
+
+
+class Panic(BaseException):
+    """As a panic of the core arrives: no ``Exception``."""
+
+
+def test_a_panic_while_applying_is_answered_and_stops_writes(tmp_path, core):
+    with Running(tmp_path, core) as db:
+        db.write(("cpu", T, 1.0))
+
+        def panic(*_):
+            raise Panic("index out of bounds")
+
+        db.store.apply = panic
+        with pytest.raises(Unavailable, match="index out of bounds"):
+            db.write(("cpu", T + 1, 1.0))
+        with pytest.raises(Unavailable, match="index out of bounds"):
+            db.write(("cpu", T + 2, 1.0))
+    with Running(tmp_path, core) as db:
+        assert db.read() == {("cpu", T): 1.0, ("cpu", T + 1): 1.0}
+
+
+def test_upkeep_outlives_a_panic(tmp_path, core):
+    seen = threading.Event()
+    with Running(tmp_path, core) as db:
+        calls = []
+
+        def panic():
+            calls.append(1)
+            if len(calls) > 2:
+                seen.set()
+            raise Panic("index out of bounds")
+
+        db.store.maintain_blocks = panic
+        upkeep = Upkeep(db.store, observe=lambda *_: None, interval_seconds=0.001)
+        upkeep.start()
+        assert seen.wait(10)
+        upkeep.stop()
+
+
+def test_a_failed_record_leaves_no_series_undefined(tmp_path):
+    core = CORES["native"]()
+    with Running(tmp_path, core) as db:
+        queue = db.plain_log.append
+
+        def too_long(*_, **__):
+            raise MemoryError
+
+        db.plain_log.append = too_long
+        with pytest.raises(MemoryError):
+            db.write(("cpu", T, 1.0))
+        db.plain_log.append = queue
+        db.write(("cpu", T, 2.0))
+    with Running(tmp_path, core) as db:
+        assert db.read() == {("cpu", T): 2.0}
+
+
+def test_a_head_that_a_delete_emptied_is_not_full(tmp_path, core):
+    with Running(tmp_path, core) as db:
+        for round_number in range(3):
+            db.write(*[("cpu", T + n, float(n)) for n in range(2000)])
+            full = db.store.statistics()["head_bytes"]
+            db.delete("cpu", T, T + 2000)
+            db.store.flush()
+            assert db.store.statistics()["head_bytes"] < full, round_number
+            assert db.read() == {}
+    with Running(tmp_path, core) as db:
+        assert db.read() == {}
+
+
+def test_a_retention_beyond_all_time_keeps_all(tmp_path, core):
+    with Running(tmp_path, core, retention_days=lambda _tenant: 1e12) as db:
+        db.write(("cpu", 0, 1.0))
+        db.store.flush()
+        db.store.compact()
+        assert db.read() == {("cpu", 0): 1.0}
+
+
 class Failing:
     """Passes calls on; the ``at``-th call of a name in ``names`` raises, before or after."""
 

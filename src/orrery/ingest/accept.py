@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 from orrery.clock import Clock
-from orrery.errors import Exhausted, OrreryError, Unavailable
+from orrery.errors import Exhausted, Unavailable
 from orrery.ingest.apply import Follower, Step
 from orrery.ingest.contract import Limits, Written
 from orrery.kernels.batch import Batch
@@ -241,10 +241,11 @@ class Accept:
             limits.give_back(tenant, resolved.sample_count)
             limits.refused(tenant, "failed", resolved.sample_count)
 
-        record = resolved.record(self._store.epoch)
         try:
+            record = resolved.record(self._store.epoch)
             self._enter(record, apply, answer, failed=failed, durable=durable)
-        except OrreryError:
+        except BaseException:
+            # Series count as defined though no record in the log defines them.
             self._store.table.forget_definitions()
             raise
 

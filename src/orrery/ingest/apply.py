@@ -75,12 +75,14 @@ class Follower:
         try:
             offset = logged.result()
         except Exception as error:
+            offset = step.logged.result()
+        except BaseException as error:
             step.failed(error)
             step.answer.set_exception(error)
             return
         try:
             answer = step.apply(offset)
-        except Exception as error:
+        except BaseException as error:  # a panic of the core is no Exception
             # The log has it and the head has not: only a replay can bring them together.
             self._fail_store(f"record {offset} could not be applied: {error}")
             step.failed(error)

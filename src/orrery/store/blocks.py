@@ -18,6 +18,11 @@ _NAME = re.compile(r"[0-9]{10}-[0-9]{10}\.block")
 _TEMPORARY = "~"
 
 
+def is_name_of(name: str, epoch: int) -> bool:
+    """Whether an owner up to ``epoch`` gave a block, checkpoint or metadata object its name."""
+    return name[:10].isdigit() and int(name[:10]) <= epoch
+
+
 class BlockFiles:
     """Names are ``<epoch>-<counter>.block``: an epoch is taken once, so no name comes twice."""
 
@@ -76,7 +81,8 @@ class BlockFiles:
         self, live: Callable[[], Collection[str]], *, grace_seconds: float
     ) -> list[str]:
         """Removes files that were in no manifest for ``grace_seconds``; returns their names."""
-        found = {path.name for path in self._directory.iterdir() if _NAME.fullmatch(path.name)}
+        names = [path.name for path in self._directory.iterdir() if _NAME.fullmatch(path.name)]
+        found = {name for name in names if is_name_of(name, self._epoch)}
         # In this order: what is no longer pending stands in the manifest that is read after.
         with self._lock:
             pending = set(self._pending)

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orrery.clock import Clock
-from orrery.errors import Exhausted, OrreryError, Unavailable
+from orrery.errors import Exhausted, Unavailable
 from orrery.log.contract import Log
 from orrery.objects.contract import Objects
+from orrery.store.blocks import is_name_of
 from orrery.store.bounds import StoreBounds
 from orrery.store.flush import flush, flush_reason
 from orrery.store.grace import Grace
@@ -252,8 +253,14 @@ class Store:
             pass
 
     def remove_unlisted(self) -> None:
-        """Removes files and objects that no manifest lists, after the grace period."""
+        """Removes files and objects that no manifest lists, after the grace period.
+
+        Not where a later manifest may list them: after a commit of unknown outcome, or where
+        another owner has taken over; and never those of a later owner.
+        """
         state, grace_seconds = self._state, self._parts.bounds.grace_seconds
+        if state.failure is not None or not state.manifests.is_latest():
+            return
         removed = state.files.remove_unlisted(
             lambda: [block.name for block in self.blocks()], grace_seconds=grace_seconds
         )
@@ -262,6 +269,7 @@ class Store:
             name
             for folder in ("checkpoints/", "metadata/")
             for name, _ in self._parts.objects.list(prefix + folder)
+            if is_name_of(name.rpartition("/")[2], self.epoch)
         }
         with state.lock:
             unlisted = found - state.pending_objects - set(state.manifest.objects())
@@ -371,6 +379,7 @@ class Upkeep:
         except Ended:
             return None
         except (OrreryError, OSError, MemoryError) as error:
+        except BaseException as error:  # a panic of the core is no Exception
             # Upkeep never dies: what failed is tried again, and writes are refused meanwhile
             # where the head grows past its bound.
             self._observe(event, {"error": str(error), "kind": type(error).__name__})

@@ -88,6 +88,11 @@ class ManifestStore:
     def version(self) -> int:
         return self._version
 
+    def is_latest(self) -> bool:
+        """Whether nobody, a commit of unknown outcome included, has published beyond what this
+        process knows."""
+        return self.versions()[-1:] == [self._version]
+
     def versions(self) -> list[int]:
         found = []
         for name, _ in self._objects.list(self._prefix):

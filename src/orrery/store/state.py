@@ -42,6 +42,8 @@ from orrery.store.metadata import Metadata
 if TYPE_CHECKING:
     from orrery.kernels.block import Source
 
+_TIME_MIN_NS = -(2**63)
+
 Observe = Callable[[str, Mapping[str, object]], None]
 """Called with an event's name and fields; must be quick and must not raise."""
 
@@ -139,7 +141,11 @@ class State:
         """From when on each tenant keeps its samples; tenants that keep all are not in it."""
         now_ns = self.parts.clock.now_ns()
         days = {tenant: self.parts.retention_days(tenant) for tenant in tenants}
-        return {t: now_ns - int(kept * DAY_NS) for t, kept in days.items() if kept is not None}
+        return {
+            t: max(now_ns - int(kept * DAY_NS), _TIME_MIN_NS)
+            for t, kept in days.items()
+            if kept is not None
+        }
 
     def object_name(self, folder: str, suffix: str) -> str:
         """Unique as block names are: no epoch is taken twice. Safe from removal until settled."""
