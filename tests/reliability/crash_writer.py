@@ -1,11 +1,13 @@
 """A process to be killed: embeds the engine with tiny thresholds and writes as fast as it can.
 
-``python -m tests.reliability.crash_writer DIRECTORY START...`` runs one thread for each START and
-prints ``<thread> <number>`` after each acknowledged operation. What an operation does follows from
-its thread and number alone, so the parent can say what must be there.
+``python -m tests.reliability.crash_writer DIRECTORY PHASE COUNT START...`` runs one thread for each
+START and prints ``<thread> <number>`` after each acknowledged operation, ``event <name>`` after
+each of the store's. What an operation does follows from its thread and number alone, so the
+parent can say what must be there. It kills itself where it comes into PHASE for the COUNTth time.
 """
 
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -30,9 +32,30 @@ BOUNDS = StoreBounds(
 LOG_LIMITS = LogLimits(segment_bytes_max=4_000)
 DELETE_EVERY = 7
 
+# The call that a phase is about to make: (what the interpreter tells of it, part of a path).
+PHASES = {
+    "log segment begun": ("os.rename", ".log"),
+    "log trimmed": ("os.remove", ".log"),
+    "block named": ("os.rename", ".block"),
+    "block removed": ("os.remove", ".block"),
+    "checkpoint named": ("os.rename", "/checkpoints/"),
+    "checkpoint removed": ("os.remove", ".series"),
+    "manifest committed": ("os.link", "/manifest/"),
+    "manifest just committed": ("os.remove", "/manifest/~"),
+    "manifest pruned": ("os.remove", ".json"),
+}
 
-def series(thread):
-    return f"m{thread}"
+
+SERIES_EVERY = 40
+
+
+def prefix(thread):
+    return f"m{thread}_"
+
+
+def series(thread, number):
+    """New ones come all the time, so that there are definitions to keep."""
+    return f"{prefix(thread)}{number // SERIES_EVERY}"
 
 
 def time_ns(number):
@@ -44,8 +67,8 @@ def rows(thread, number):
     """One new sample, and a newer value for an older one."""
     older = number * 7 // 11
     return {
-        (series(thread), time_ns(older)): float(-number),
-        (series(thread), time_ns(number)): float(number),
+        (series(thread, older), time_ns(older)): float(-number),
+        (series(thread, number), time_ns(number)): float(number),
     }
 
 
@@ -63,8 +86,30 @@ def apply(model, thread, number):
     """What the samples of one thread are after the operation."""
     if is_delete(number):
         low, high = deleted(number)
-        return {key: value for key, value in model.items() if not low <= key[1] <= high}
+        name = series(thread, number)
+        return {k: v for k, v in model.items() if k[0] != name or not low <= k[1] <= high}
     return model | rows(thread, number)
+
+
+class Killer:
+    """An audit hook that ends the process as ``kill -9`` does, right before the chosen call."""
+
+    def __init__(self, phase, count):
+        self.call, self.part = PHASES[phase]
+        self.left = count
+
+    def __call__(self, call, arguments):
+        if call == self.call and any(self.part in str(path) for path in arguments[:2]):
+            self.left -= 1
+            if self.left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Telling(list):
+    """Takes the place of the list of events that a test looks into."""
+
+    def append(self, event):
+        os.write(1, b"event %s\n" % event[0].encode())
 
 
 def open_store(path):
@@ -77,7 +122,7 @@ def work(db, thread, number):
     while True:
         try:
             if is_delete(number):
-                db.delete(series(thread), *deleted(number))
+                db.delete(series(thread, number), *deleted(number))
             else:
                 db.write(*[(*key, value) for key, value in rows(thread, number).items()])
         except OrreryError as error:
@@ -88,8 +133,11 @@ def work(db, thread, number):
             number += 1
 
 
-def main(path, *starts):
+def main(path, phase, count, *starts):
     db = open_store(path)
+    db.events = Telling()
+    if phase in PHASES:
+        sys.addaudithook(Killer(phase, int(count)))
     failures = []
     Upkeep(db.store, observe=lambda *event: failures.append(event), interval_seconds=0.001).start()
     threads = [

@@ -7,37 +7,25 @@ SOAK_SECONDS says for how long (default 20).
 """
 
 import http.client
-import json
 import os
 import random
 import shutil
-import subprocess
 import sys
 import threading
 import time
 import urllib.parse
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from tests.compat.conftest import free_port
 from tests.reliability import remote_write
+from tests.reliability.serving import Orrery, verify
 
 SOAK_SECONDS = float(os.environ.get("SOAK_SECONDS", "20"))
-ORRERY = str(Path(sys.executable).with_name("orrery"))
 START_SECONDS = 1_700_000_000
 SERIES_PER_WRITER = 40
-SETTINGS = """
-head_bytes_max = 1_048_576
-log_replay_bytes_max = 1_048_576
-log_segment_bytes_max = 1_048_576
-compaction_seconds = 0.2
-object_grace_seconds = 1.0
-disk_free_bytes_min = 0
-[limits]
-samples_per_second = 0
-"""
 
 
 @dataclass(slots=True)
@@ -48,6 +36,8 @@ class Memory:
     unanswered: dict[tuple[int, int], float] = field(default_factory=dict)
     maybe_deleted: set[tuple[int, int]] = field(default_factory=set)
     next_second: int = START_SECONDS
+    written_count: int = 0
+    deleted_count: int = 0
 
 
 class Writer(threading.Thread):
@@ -88,6 +78,7 @@ class Writer(threading.Thread):
         if answer.status in (200, 204):
             for key, value in sent.items():
                 memory.acknowledged[key] = memory.unanswered.pop(key, value)
+            memory.written_count += len(sent)
         else:
             assert answer.status in (429, 503), (answer.status, text)
 
@@ -127,6 +118,7 @@ class Writer(threading.Thread):
         text = answer.read()
         assert answer.status in (204, 503), (answer.status, text)
         if answer.status == 204:
+            memory.deleted_count += 1
             memory.maybe_deleted -= doomed
             for key in doomed:
                 memory.acknowledged.pop(key, None)
@@ -134,49 +126,8 @@ class Writer(threading.Thread):
                 memory.unanswered.pop(key, None)
 
 
-class Orrery:
-    """One life of the server on the data directory."""
-
-    def __init__(self, folder: Path) -> None:
-        self.port = free_port()
-        (folder / "orrery.toml").write_text(SETTINGS)
-        self.output = folder / "output"
-        command = [ORRERY, "serve", "--config", str(folder / "orrery.toml")]
-        command += ["--data-dir", str(folder / "data"), "--http", f"127.0.0.1:{self.port}"]
-        with self.output.open("ab") as file:
-            self.process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                if self.request("/-/ready")[0] == 200:
-                    return
-            except (OSError, http.client.HTTPException):
-                time.sleep(0.02)
-        raise AssertionError(f"not ready: {self.output.read_text()[-3000:]}")
-
-    def request(self, path: str) -> tuple[int, bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        try:
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-        finally:
-            connection.close()
-
-    def samples(self, name: str, end_second: int) -> dict[tuple[int, int], float]:
-        window = end_second - START_SECONDS + 10
-        arguments = urllib.parse.urlencode({"query": f"{name}[{window}s]", "time": end_second})
-        status, body = self.request(f"/api/v1/query?{arguments}")
-        assert status == 200, body
-        return {
-            (int(row["metric"]["series"]), int(at)): float(value)
-            for row in json.loads(body)["data"]["result"]
-            for at, value in row["values"]
-        }
-
-
 def check(server: Orrery, name: str, memory: Memory) -> None:
-    found = server.samples(name, memory.next_second)
+    found = server.samples(name, START_SECONDS - 1, memory.next_second)
     certain = {k: v for k, v in memory.acknowledged.items() if k not in memory.maybe_deleted}
     lost = [key for key in certain if key not in found]
     altered = [key for key, value in certain.items() if found.get(key, value) != value]
@@ -199,7 +150,8 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
     chance = random.Random(seed)
     memories = {name: Memory() for name in ("crash_line", "crash_remote", "other_line")}
     deadline = time.monotonic() + SOAK_SECONDS
-    kills = 0
+    kills = written = deleted = 0
+    events: Counter[str] = Counter()
     while time.monotonic() < deadline or kills < 3:
         server = Orrery(tmp_path)
         for name, memory in memories.items():
@@ -211,24 +163,26 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
         for writer in writers:
             writer.start()
         time.sleep(chance.uniform(0.1, 2.5))
-        server.process.kill()
-        server.process.wait()
+        server.kill()
         kills += 1
+        events += server.events()
         for writer in writers:
             writer.join(60)
             assert not writer.is_alive()
         if sum(len(memory.acknowledged) for memory in memories.values()) > 1_000_000:
             # Checking reads everything back: begin anew before that takes all the time.
+            written += sum(memory.written_count for memory in memories.values())
+            deleted += sum(memory.deleted_count for memory in memories.values())
             shutil.rmtree(tmp_path / "data")
             memories = {name: Memory() for name in memories}
     server = Orrery(tmp_path)
     for name, memory in memories.items():
         check(server, name, memory)
-    total = sum(len(memory.acknowledged) for memory in memories.values())
-    server.process.terminate()
-    assert server.process.wait(60) == 0, server.output.read_text()[-2000:]
-    verified = subprocess.run(
-        [ORRERY, "verify", "--data-dir", str(tmp_path / "data")], capture_output=True, text=True
-    )
-    assert verified.returncode == 0, verified.stdout + verified.stderr
-    assert total > 0, f"seed {seed}: nothing was acknowledged in {kills} lives"
+    server.stop()
+    assert verify(tmp_path / "data") == (0, [])
+    written += sum(memory.written_count for memory in memories.values())
+    deleted += sum(memory.deleted_count for memory in memories.values())
+    told = f"seed {seed}: {kills} kills, {written} samples, {deleted} deletes, {dict(events)}"
+    sys.stderr.write(f"{told}\n")
+    for happened in (written, deleted, events["flush_done"], events["compaction_done"]):
+        assert happened > 0, told
