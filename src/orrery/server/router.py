@@ -65,8 +65,10 @@ class Router:
 
     def _fitting(self, raw_path: str) -> list[tuple[Route, Mapping[str, str]]]:
         segments = _decoded(raw_path)
+        # A proxy that keeps clients from a path must not be got around by an encoded slash.
+        path = None if any("/" in segment for segment in segments) else "/".join(segments)
         found: list[tuple[int, Route, Mapping[str, str]]] = [
-            (order, route, {}) for order, route in self._exact.get("/".join(segments), ())
+            (order, route, {}) for order, route in self._exact.get(path or "", ())
         ]
         for order, template, route in self._templates.get(len(segments), ()):
             parameters = _fit(template, segments)
