@@ -221,11 +221,14 @@ impl Work<'_> {
             self.refusals.samples_count += 1 + late.count() as u64;
             self.refusals.add(key.line, || {
                 if first < from {
-                    format!("sample at {first} ns is too old: the oldest accepted is {from} ns")
+                    format!(
+                        "sample at {first} ns is too old: the oldest accepted is {from} ns \
+                         (sample_age_seconds)"
+                    )
                 } else {
                     format!(
                         "sample at {first} ns is too far in the future: the latest accepted is \
-                         {until} ns"
+                         {until} ns (sample_future_seconds)"
                     )
                 }
             });
@@ -417,7 +420,7 @@ impl Work<'_> {
 fn check_sizes(series: &SeriesView<'_>, bounds: &ResolveBounds) -> Result<()> {
     if series.labels.len() as u64 > bounds.label_count_max {
         return Err(CoreError::Invalid(format!(
-            "cannot store series {:?}: {} labels are more than {}",
+            "cannot store series {:?}: {} labels are more than {} (label_count)",
             series.promql_name(),
             series.labels.len(),
             bounds.label_count_max
@@ -430,7 +433,8 @@ fn check_sizes(series: &SeriesView<'_>, bounds: &ResolveBounds) -> Result<()> {
     if let Some(text) = longest.filter(|text| text.len() as u64 > bounds.label_bytes_max) {
         let start: String = text.chars().take(64).collect();
         return Err(CoreError::Invalid(format!(
-            "cannot store a series with {start:?}...: {} bytes of a name or value are more than {}",
+            "cannot store a series with {start:?}...: {} bytes of a name or value are more than {} \
+             (label_bytes)",
             text.len(),
             bounds.label_bytes_max
         )));

@@ -285,11 +285,11 @@ impl Table {
         if let Some(limits) = limits {
             if tenant.active.load(Relaxed) >= limits.active_series_max {
                 let limit = limits.active_series_max;
-                let reason = format!("active series limit of {limit} reached");
+                let reason = format!("active series limit of {limit} reached (active_series)");
                 return Ok(Admitted::Refused(reason));
             }
             if limits.new_series_count >= limits.new_series_max {
-                let reason = "new-series allowance used up".to_owned();
+                let reason = "new-series allowance used up (new_series_per_second)".to_owned();
                 return Ok(Admitted::Refused(reason));
             }
             limits.new_series_count += 1;
@@ -416,6 +416,16 @@ impl SeriesTable {
     pub fn active_series(&self, tenant: &str) -> u64 {
         let tenant = self.0.find_tenant(tenant);
         tenant.map_or(0, |tenant| tenant.active.load(Relaxed))
+    }
+
+    /// Names of the tenants that have active series.
+    pub fn tenants(&self) -> Vec<String> {
+        let tenants = self.0.tenants.read();
+        let active = tenants
+            .list
+            .iter()
+            .filter(|tenant| tenant.active.load(Relaxed) > 0);
+        active.map(|tenant| tenant.name.to_string()).collect()
     }
 
     pub fn series_count(&self) -> usize {
@@ -635,6 +645,10 @@ pub(crate) mod python {
 
         fn active_series(&self, tenant: &str) -> u64 {
             self.0.active_series(tenant)
+        }
+
+        fn tenants(&self) -> Vec<String> {
+            self.0.tenants()
         }
 
         #[getter]

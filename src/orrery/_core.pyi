@@ -437,6 +437,9 @@ class SeriesTable:
     def active_series(self, tenant: str) -> int:
         """Series in the table: those that no sweep has found idle yet."""
 
+    def tenants(self) -> list[str]:
+        """Those that have active series, in no order."""
+
     @property
     def series_count(self) -> int: ...
     @property

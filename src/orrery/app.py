@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
@@ -30,7 +30,6 @@ from orrery.kernels.decompress import decompress
 from orrery.kernels.meter import Meter
 from orrery.kernels.selector import check_matchers
 from orrery.log.local import LocalLog, LogLimits
-from orrery.model.selector import Matcher
 from orrery.objects.local import LocalObjects
 from orrery.protocols.admin import operations, pages
 from orrery.protocols.admin.maintenance import StoreMaintenance, compacting
@@ -49,7 +48,7 @@ from orrery.server.limits import Budget, http_limits
 from orrery.server.listen import HttpServer, Listener, TcpListener, UnixListener, parse_address
 from orrery.server.router import Router
 from orrery.server.tls import Certificate
-from orrery.settings import Settings
+from orrery.settings import Settings, of_environment
 from orrery.store.bounds import StoreBounds
 from orrery.store.engine import Store, Upkeep
 from orrery.store.inspect import Inspection
@@ -60,15 +59,16 @@ from orrery.tenancy.access import Access, OpenAccess, TokenAccess, check_exposur
 from orrery.tenancy.administration import Administration
 from orrery.tenancy.admission import Admission
 from orrery.tenancy.audit import AuditFile
+from orrery.tenancy.day_counts import DayCounts
 from orrery.tenancy.documents import Documents
 from orrery.tenancy.limits import TenantLimits
 from orrery.tenancy.usage import UsageSeries
 
 VERSION = installed_version("orrery-db")
-DAY_SECONDS = 86_400
 NS = 1_000_000_000
 ADMIN_SOCKET = "admin.sock"
 AUDIT_FILE = "audit.log"
+DAY_COUNTS_SECONDS = 10.0
 HEAD_HARD_FACTOR = 3
 """Writes are refused once the head is this many times the size at which it is flushed."""
 
@@ -84,6 +84,7 @@ class Engine:
     documents: Documents
     limits: TenantLimits
     admission: Admission
+    day_counts: DayCounts
     accept: Accept
     schedule: Schedule
     queries: Queries
@@ -95,6 +96,7 @@ class Engine:
         self.accept.close()
         self.upkeep.stop()
         try:
+            self.day_counts.save()
             self.store.flush()
         finally:
             self.store.close()
@@ -146,6 +148,8 @@ def _engine(
     )
     limits = TenantLimits(documents=documents, defaults=settings.limits)
     admission = Admission(limits=limits, clock=clock, telemetry=telemetry)
+    day_counts = DayCounts(objects=objects, admission=admission)
+    day_counts.restore()
     store = Store(
         blocks_path=directory.blocks_path,
         objects=objects,
@@ -153,7 +157,7 @@ def _engine(
         kernels=NativeKernels(),
         clock=clock,
         bounds=_store_bounds(settings),
-        retention_days=lambda tenant: _retention_days(limits, tenant),
+        retention_days=limits.retention_days,
         observe=watch.observe,
     )
     schedule = Schedule(threads_max=settings.query_threads, queue_max=settings.query_concurrent_max)
@@ -165,6 +169,7 @@ def _engine(
         documents=documents,
         limits=limits,
         admission=admission,
+        day_counts=day_counts,
         accept=Accept(store=store, log=log, limits=admission, clock=clock),
         schedule=schedule,
         queries=Queries(
@@ -182,11 +187,6 @@ def _engine(
     watch.follow(store.statistics)
     engine.upkeep.start()
     return engine
-
-
-def _retention_days(limits: TenantLimits, tenant: str) -> float | None:
-    seconds = limits.of(tenant).retention_seconds
-    return seconds / DAY_SECONDS if seconds else None
 
 
 def _log_limits(settings: Settings) -> LogLimits:
@@ -329,11 +329,10 @@ def _routes(
 ) -> list[Route]:
     """ADD A PROTOCOL: one line here."""
     access = _access(engine, settings, telemetry, clock)
-    front = Front(accept=engine.accept, is_durable=lambda tenant: _is_durable(engine, tenant))
+    front = Front(accept=engine.accept, is_durable=engine.limits.is_durable)
     size_bytes_max = settings.http_body_decompressed_bytes_max
-    administration = _administration(
-        engine.directory, engine.documents, engine.limits, events, clock, chance
-    )
+    found = (engine.directory, engine.documents, engine.limits, engine.store.tenants)
+    administration = _administration(*found, events, clock, chance)
     return [
         *prometheus_write.routes(
             access=access,
@@ -391,7 +390,20 @@ def _agents(
     engine: Engine, settings: Settings, events: Events, clock: Clock
 ) -> "list[HostAgent | Periodic]":
     own = OwnSeries(accept=engine.accept)
-    agents: list[HostAgent | Periodic] = []
+
+    def every(seconds: float, name: str, work: Callable[[], object]) -> Periodic:
+        return Periodic(
+            name=name,
+            period_seconds=seconds,
+            work=work,
+            expected=(OrreryError, TimeoutError),
+            on_failure=lambda error: events.warning(Event.USAGE_FAILED, message=error),
+            clock=clock,
+        )
+
+    agents: list[HostAgent | Periodic] = [
+        every(DAY_COUNTS_SECONDS, "day-counts", engine.day_counts.save)
+    ]
     if settings.host_metrics_seconds:
         agents.append(
             HostAgent(
@@ -410,16 +422,7 @@ def _agents(
             write=own,
             clock=clock,
         )
-        agents.append(
-            Periodic(
-                name="usage",
-                period_seconds=settings.usage_seconds,
-                work=usage.write,
-                expected=(OrreryError, TimeoutError),
-                on_failure=lambda error: events.warning(Event.USAGE_FAILED, message=error),
-                clock=clock,
-            )
-        )
+        agents.append(every(settings.usage_seconds, "usage", usage.write))
     return agents
 
 
@@ -427,10 +430,6 @@ def _access(engine: Engine, settings: Settings, telemetry: Telemetry, clock: Clo
     if settings.auth == "token":
         return TokenAccess(documents=engine.documents, clock=clock, telemetry=telemetry)
     return OpenAccess(telemetry=telemetry)
-
-
-def _is_durable(engine: Engine, tenant: str) -> bool:
-    return engine.admission.limits(tenant).acknowledgement != "memory"
 
 
 def _certificate(settings: Settings) -> Certificate | None:
@@ -448,6 +447,7 @@ def _administration(
     directory: DataDirectory,
     documents: Documents,
     limits: TenantLimits,
+    tenants_with_data: Callable[[], Iterable[str]],
     events: Events,
     clock: Clock,
     chance: Chance,
@@ -456,15 +456,11 @@ def _administration(
         documents=documents,
         limits=limits,
         audit=AuditFile(directory.path / AUDIT_FILE, clock=clock, events=events),
-        check_matchers=_check_matchers,
-        tenants_with_data=lambda: (),
+        check_matchers=check_matchers,
+        tenants_with_data=tenants_with_data,
         clock=clock,
         chance=chance,
     )
-
-
-def _check_matchers(matchers: Sequence[Matcher]) -> None:
-    check_matchers([(one.label, str(one.operator), one.value) for one in matchers])
 
 
 @contextlib.contextmanager
@@ -473,8 +469,14 @@ def administration(data_dir: Path) -> Iterator[Administration]:
     clock, events = SystemClock(), Events(logging.getLogger("orrery"))
     with DataDirectory(data_dir).open() as directory:
         documents = Documents(objects=LocalObjects(directory.objects_path), clock=clock)
-        limits = TenantLimits(documents=documents, defaults=Settings().limits)
-        yield _administration(directory, documents, limits, events, clock, SystemChance())
+        limits = TenantLimits(documents=documents, defaults=of_environment(os.environ).limits)
+        found = (
+            directory,
+            documents,
+            limits,
+            Inspection(data_dir, kernels=NativeKernels()).tenants,
+        )
+        yield _administration(*found, events, clock, SystemChance())
 
 
 def compact(data_dir: Path) -> Iterator[dict[str, object]]:

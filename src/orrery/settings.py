@@ -291,6 +291,12 @@ def load(
     return _settings(merged)
 
 
+def of_environment(environment: Mapping[str, str]) -> Settings:
+    """For commands without settings of their own: the environment, and the file it names."""
+    file = environment.get("ORRERY_CONFIG")
+    return load(file=Path(file) if file else None, environment=environment)
+
+
 def limits_with(defaults: Limits, overrides: Mapping[str, object]) -> Limits:
     """``defaults`` with some replaced; for a tenant's own limits."""
     check_limit_names(overrides)

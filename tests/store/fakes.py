@@ -96,6 +96,9 @@ class FakeSeriesTable:
     def active_series(self, tenant):
         return sum(key[0] == tenant for key in self.numbers)
 
+    def tenants(self):
+        return [tenant for tenant, _ in self.numbers]
+
 
 @dataclass
 class FakeSource:

@@ -86,9 +86,9 @@ class FakeAudit:
 
 
 def check_matchers(matchers):
-    for matcher in matchers:
-        if matcher.operator in (Operator.REGEX, Operator.NOT_REGEX) and "(" in matcher.value:
-            raise Invalid(f"cannot use pattern {matcher.value!r}: not closed")
+    for _, operator, value in matchers:
+        if operator in (Operator.REGEX, Operator.NOT_REGEX) and "(" in value:
+            raise Invalid(f"cannot use pattern {value!r}: not closed")
 
 
 class Parts:

@@ -196,6 +196,12 @@ class Store:
         """Rows of (name, kind, help, unit)."""
         return self._state.metadata.of(tenant, name)
 
+    def tenants(self) -> set[str]:
+        """Those with active series, or with samples in blocks."""
+        with self._state.lock:
+            blocks = list(self._state.blocks.values())
+        return {*self._state.table.tenants(), *(name for one in blocks for name in one.tenants)}
+
     def manifest(self) -> Manifest:
         with self._state.lock:
             return self._state.manifest

@@ -7,6 +7,7 @@ goes away while it is read was let go of and is passed over.
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import msgspec
 
@@ -39,6 +40,16 @@ class Inspection:
             yield from self._describe_log(records=part == "log")
         if part in ("all", "blocks"):
             yield from self._describe_blocks()
+
+    def tenants(self) -> set[str]:
+        """Those with samples in blocks or records in the log; damage is left to ``verify``."""
+        found: set[str] = set()
+        for row in self._describe_blocks():
+            found.update(cast("list[str]", row.get("tenants", ())))
+        for row in self._describe_log(records=True):
+            if row["part"] == "record" and "tenant" in row:
+                found.add(str(row["tenant"]))
+        return found
 
     def verify(self) -> Iterator[Row]:
         """Reads every stored byte; a row each part with ``ok`` and, where it is not, ``error``."""

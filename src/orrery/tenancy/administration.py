@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from orrery.clock import Chance, Clock
 from orrery.errors import Denied, Invalid
-from orrery.model.selector import Matcher, Operator
+from orrery.model.selector import Operator
 from orrery.settings import Limits, limits_with
 from orrery.tenancy import limits as tenant_documents
 from orrery.tenancy import tokens as token_documents
@@ -66,7 +66,7 @@ class Administration:
         documents: Documents,
         limits: TenantLimits,
         audit: Audit,
-        check_matchers: Callable[[Sequence[Matcher]], None],
+        check_matchers: Callable[[Sequence[tuple[str, str, str]]], None],
         tenants_with_data: Callable[[], Iterable[str]],
         clock: Clock,
         chance: Chance,
@@ -245,7 +245,7 @@ class Administration:
             )
         _check_description(request.description)
         _check_forced(request)
-        self._check_matchers([Matcher(*triple) for triple in request.forced_matchers])
+        self._check_matchers(request.forced_matchers)
 
 
 def _check_forced(request: TokenRequest) -> None:
