@@ -120,12 +120,28 @@ class Application:
         self._check_welcome(exchange)
         found = self._find(exchange)
         exchange.route = found.route.path
+        refusal = self._refusal(found, exchange)
+        if refusal is not None:
+            await self._drain(exchange)
+            return refusal
         body = await exchange.body.read()
         if not found.route.compressed_whole:
             body = await exchange.body.decompressed(
                 body, decompress=self._decompress, executor=self._executor
             )
         return await self._handled(found, exchange, exchange.request(body, found))
+
+    def _refusal(self, found: Found, exchange: "Exchange") -> Response | None:
+        """The answer to a caller whom the route does not admit."""
+        if found.route.admit is None:
+            return None
+        try:
+            found.route.admit(exchange.request(b"", found))
+        except OrreryError as error:
+            return self._rendered(found.route, exchange, error)
+        except Exception as failure:
+            return self._failed(exchange, failure)
+        return None
 
     def _check_welcome(self, exchange: "Exchange") -> None:
         if exchange.host_count > 1:

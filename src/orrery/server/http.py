@@ -57,6 +57,8 @@ class Route:
     """``path`` may hold ``{name}`` parts; the first route that fits serves the request.
 
     ``compressed_whole`` leaves the body as sent: the handler takes off the encoding itself.
+    ``admit`` is called before the body is read, with a request that has none, and raises where the
+    handler would refuse its caller: a stranger must not make the server hold what it sends.
     """
 
     methods: frozenset[str]
@@ -64,3 +66,4 @@ class Route:
     handler: Handler
     render_error: RenderError
     compressed_whole: bool = False
+    admit: Callable[[Request], object] | None = None

@@ -6,7 +6,7 @@ Whoever reaches the Unix socket is the operator.
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import parse_qsl
@@ -58,6 +58,15 @@ class Access(Protocol):
 
         ``Unauthenticated`` where the caller is unknown, ``Denied`` where a right is missing,
         ``Invalid`` for a tenant's name that cannot be."""
+
+
+def gate(access: Access, *, permission: str, scheme: str) -> Callable[[Request], Caller]:
+    """For ``Route.admit``."""
+
+    def admit(request: Request) -> Caller:
+        return access.caller(request, permission=permission, scheme=scheme)
+
+    return admit
 
 
 class OpenAccess:

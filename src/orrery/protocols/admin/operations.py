@@ -12,7 +12,7 @@ import msgspec
 
 from orrery.protocols.admin import wire
 from orrery.server.http import Request, Response, Route
-from orrery.tenancy.access import Access, Caller
+from orrery.tenancy.access import Access, Caller, gate
 from orrery.tenancy.administration import Administration, TenantFacts
 from orrery.tenancy.tokens import Permission
 
@@ -182,6 +182,8 @@ OPERATIONS = (
 def routes(
     *, access: Access, administration: Administration, maintenance: Maintenance
 ) -> list[Route]:
+    admit = gate(access, permission=Permission.ADMIN, scheme="prometheus")
+
     def made(operation: Operation) -> Route:
         async def handler(request: Request) -> Response:
             caller = access.caller(request, permission=Permission.ADMIN, scheme="prometheus")
@@ -190,6 +192,7 @@ def routes(
             return await asyncio.to_thread(operation.run, context)
 
         methods = frozenset({operation.method})
-        return Route(methods, PREFIX + operation.path, handler, wire.render_error)
+        path = PREFIX + operation.path
+        return Route(methods, path, handler, wire.render_error, admit=admit)
 
     return [made(operation) for operation in OPERATIONS]

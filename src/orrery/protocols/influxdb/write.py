@@ -24,7 +24,7 @@ from orrery.protocols.influxdb.errors import (
 )
 from orrery.protocols.influxdb.targets import Target, target_1, target_2
 from orrery.server.http import Request, Response, Route
-from orrery.tenancy.access import Access
+from orrery.tenancy.access import Access, gate
 from orrery.tenancy.tokens import Permission
 
 Refusal = Callable[[str, Sequence[Rejected]], Response]
@@ -118,6 +118,7 @@ def _route(writes: Writes, version: Version, path: str) -> Route:
         handler=handler,
         render_error=version.render_error,
         compressed_whole=True,
+        admit=gate(writes.access, permission=Permission.WRITE, scheme="influxdb"),
     )
 
 

@@ -10,6 +10,8 @@ from orrery.protocols.prometheus import admin, labels, query, status
 from orrery.protocols.prometheus.parts import Parts
 from orrery.protocols.prometheus.render import render_error
 from orrery.server.http import Request, Response, Route
+from orrery.tenancy.access import gate
+from orrery.tenancy.tokens import Permission
 
 Endpoint = Callable[[Parts, Request], Awaitable[Response]]
 
@@ -39,7 +41,17 @@ ENDPOINTS: tuple[tuple[frozenset[str], str, Endpoint], ...] = (
 
 def routes(parts: Parts) -> list[Route]:
     return [
-        Route(methods, prefix + path, partial(endpoint, parts), render_error)
+        Route(
+            methods,
+            prefix + path,
+            partial(endpoint, parts),
+            render_error,
+            admit=gate(parts.access, permission=permission_for(endpoint), scheme="prometheus"),
+        )
         for prefix in PREFIXES
         for methods, path, endpoint in ENDPOINTS
     ]
+
+
+def permission_for(endpoint: Endpoint) -> Permission:
+    return Permission.DELETE if endpoint is admin.delete_series else Permission.READ

@@ -18,7 +18,7 @@ from orrery.ingest.requests import Outcome, TooLarge, store
 from orrery.kernels.batch import Batch
 from orrery.kernels.remote_write import decode_remote_write_1, decode_remote_write_2
 from orrery.server.http import Request, Response, Route
-from orrery.tenancy.access import Access, Unauthenticated
+from orrery.tenancy.access import Access, Unauthenticated, gate
 from orrery.tenancy.tokens import Permission
 
 PATHS = ("/prometheus/api/v1/write", "/api/v1/write", "/prometheus/write")
@@ -103,6 +103,7 @@ def routes(
             handler=writes.write,
             render_error=render_error,
             compressed_whole=True,
+            admit=gate(access, permission=Permission.WRITE, scheme="prometheus"),
         )
         for path in PATHS
     ]
