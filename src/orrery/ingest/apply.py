@@ -74,8 +74,6 @@ class Follower:
     def _follow(self, logged: "Future[int]", step: "Step[Answer]") -> None:
         try:
             offset = logged.result()
-        except Exception as error:
-            offset = step.logged.result()
         except BaseException as error:
             step.failed(error)
             step.answer.set_exception(error)

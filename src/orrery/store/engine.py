@@ -384,7 +384,6 @@ class Upkeep:
             return work()
         except Ended:
             return None
-        except (OrreryError, OSError, MemoryError) as error:
         except BaseException as error:  # a panic of the core is no Exception
             # Upkeep never dies: what failed is tried again, and writes are refused meanwhile
             # where the head grows past its bound.
