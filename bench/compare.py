@@ -61,24 +61,17 @@ def measure(
     options: argparse.Namespace,
 ) -> Figures:
     figures = Figures(product.name, protocol)
-    make = tsbs.line_bodies if protocol == "line protocol" else tsbs.remote_write_bodies
-    with peers.running(product, options.folder) as instance:
+    data_dir = options.folder / f"{product.name}-{protocol}".replace(" ", "-").lower()
+    loaded = data_dir.with_suffix(".loaded")
+    keep = options.keep is not None
+    with peers.running(product, data_dir, keep=keep) as instance:
         started = time.monotonic()
-        cpu_before = instance.cpu_seconds()
-        sent_seconds = 0.0
-        bodies = make(workload)
-        while chunk := list(itertools.islice(bodies, 500)):
-            begun = time.monotonic()
-            figures.refusals += send(instance, path, chunk, protocol)
-            sent_seconds += time.monotonic() - begun
-        instance.settle()
-        cpu = instance.cpu_seconds() - cpu_before
-        figures.ingest_cpu_seconds_per_million = cpu / workload.sample_count * MILLION
-        figures.samples_per_second = workload.sample_count / max(sent_seconds, 1e-9)
-        figures.disk_bytes_per_sample = instance.disk_bytes() / workload.sample_count
-        figures.memory_mebibytes = instance.memory_bytes() / 2**20
+        if not loaded.exists():
+            load(instance, protocol, path, workload, figures)
+            if keep:
+                loaded.touch()
         if options.questions:
-            figures.questions = ask_all(instance, workload, options.repeats)
+            figures.questions = ask_all(instance, workload, options)
         print(
             f"  {product.name}, {protocol}: done in {time.monotonic() - started:.0f} s",
             file=sys.stderr,
@@ -87,12 +80,40 @@ def measure(
     return figures
 
 
+def load(
+    instance: peers.Running,
+    protocol: str,
+    path: str,
+    workload: tsbs.Workload,
+    figures: Figures,
+) -> None:
+    """Sends everything, settles, and notes what it took."""
+    make = tsbs.line_bodies if protocol == "line protocol" else tsbs.remote_write_bodies
+    cpu_before = instance.cpu_seconds()
+    sent_seconds = 0.0
+    bodies = make(workload)
+    while chunk := list(itertools.islice(bodies, 500)):
+        begun = time.monotonic()
+        figures.refusals += send(instance, path, chunk, protocol)
+        sent_seconds += time.monotonic() - begun
+    instance.settle()
+    cpu = instance.cpu_seconds() - cpu_before
+    figures.ingest_cpu_seconds_per_million = cpu / workload.sample_count * MILLION
+    figures.samples_per_second = workload.sample_count / max(sent_seconds, 1e-9)
+    figures.disk_bytes_per_sample = instance.disk_bytes() / workload.sample_count
+    figures.memory_mebibytes = instance.memory_bytes() / 2**20
+
+
 def ask_all(
-    instance: peers.Running, workload: tsbs.Workload, repeats: int
+    instance: peers.Running, workload: tsbs.Workload, options: argparse.Namespace
 ) -> dict[str, tuple[float, float, float]]:
     results = {}
     names = [question.name for question in tsbs.questions(0)]
+    repeats = options.repeats
     for position, name in enumerate(names):
+        if options.question not in name:
+            continue
+        ask(instance, workload, tsbs.questions(workload.host_count // 2)[position])
         cpu_before = instance.cpu_seconds()
         wall_ms = []
         for repeat in range(repeats):
@@ -151,12 +172,17 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=1.0, help="hours of data")
     parser.add_argument("--repeats", type=int, default=20, help="times each question is asked")
     parser.add_argument("--only", default="", help="products whose name holds this")
+    parser.add_argument("--protocol", default="", help="protocols whose name holds this")
+    parser.add_argument("--question", default="", help="questions whose name holds this")
+    parser.add_argument(
+        "--keep", type=Path, help="keep stores in this folder; those found there are not loaded"
+    )
     parser.add_argument("--no-questions", dest="questions", action="store_false")
     options = parser.parse_args()
     workload = tsbs.Workload(options.hosts, options.hours)
     rows = []
     with tempfile.TemporaryDirectory(prefix="orrery-bench-") as folder:
-        options.folder = Path(folder)
+        options.folder = options.keep or Path(folder)
         for product in peers.products():
             if options.only.lower() not in product.name.lower():
                 continue
@@ -164,7 +190,7 @@ def main() -> None:
                 ("remote write", product.remote_write),
                 ("line protocol", product.line_protocol),
             ):
-                if path:
+                if path and options.protocol in protocol:
                     rows.append(measure(product, protocol, path, workload, options))
     print(f"{workload.host_count} hosts x 10 metrics x {workload.hours} h, every 10 s")
     print(table(rows))

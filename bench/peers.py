@@ -228,11 +228,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(product: Product, folder: Path) -> Iterator[Running]:
-    """The product on an empty data directory; stopped and removed afterwards."""
-    data_dir = folder / product.name.replace(" ", "-").lower()
-    shutil.rmtree(data_dir, ignore_errors=True)
-    data_dir.mkdir(parents=True)
+def running(product: Product, data_dir: Path, *, keep: bool = False) -> Iterator[Running]:
+    """The product on a data directory; stopped, and unless kept removed, afterwards."""
+    data_dir.mkdir(parents=True, exist_ok=keep)
     port = free_port()
     with (data_dir.with_suffix(".output")).open("wb") as output:
         child = subprocess.Popen(
@@ -249,7 +247,8 @@ def running(product: Product, folder: Path) -> Iterator[Running]:
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
-            shutil.rmtree(data_dir, ignore_errors=True)
+            if not keep:
+                shutil.rmtree(data_dir, ignore_errors=True)
 
 
 def _wait_until_ready(instance: Running) -> None:

@@ -5,15 +5,39 @@
 //! in seconds, with three decimals where they are not whole.
 
 use crate::error::{CoreError, Result};
+use crate::label_rows::JsonRows;
 use std::io::Write;
 
 /// About how many bytes a point takes: room reserved ahead.
 const POINT_BYTES: usize = 28;
 
-/// Rows of points on the way out; `metrics` holds each row's labels as a JSON object.
-#[derive(Debug, Clone, Copy)]
+/// The labels of each row as a JSON object.
+#[derive(Clone, Copy)]
+pub enum Metrics<'a> {
+    Made(&'a [Vec<u8>]),
+    Rows(&'a JsonRows<'a>),
+}
+
+impl Metrics<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Made(metrics) => metrics.len(),
+            Self::Rows(rows) => rows.len(),
+        }
+    }
+
+    fn push(&self, row: usize, out: &mut Vec<u8>) {
+        match self {
+            Self::Made(metrics) => out.extend_from_slice(&metrics[row]),
+            Self::Rows(rows) => rows.push(row, out),
+        }
+    }
+}
+
+/// Rows of points on the way out.
+#[derive(Clone, Copy)]
 pub struct Points<'a> {
-    pub metrics: &'a [Vec<u8>],
+    pub metrics: Metrics<'a>,
     pub values: &'a [f64],
     pub present: &'a [bool],
 }
@@ -39,7 +63,7 @@ pub fn matrix_json(
     let mut out =
         Vec::with_capacity(2 + points.metrics.len() * 64 + points.values.len() * POINT_BYTES);
     out.push(b'[');
-    for (row, metric) in points.metrics.iter().enumerate() {
+    for row in 0..points.metrics.len() {
         let cells = row * step_count..(row + 1) * step_count;
         let present = &points.present[cells.clone()];
         let found = present.iter().zip(&points.values[cells]).zip(&times);
@@ -47,7 +71,7 @@ pub fn matrix_json(
         if found.peek().is_none() {
             continue;
         }
-        open_series(&mut out, metric, b"values");
+        open_series(&mut out, points.metrics, row, b"values");
         for ((_, value), time) in found {
             push_point(&mut out, time, *value);
         }
@@ -59,7 +83,7 @@ pub fn matrix_json(
 
 /// As `matrix_json`, from raw samples: row `i` owns `offsets[i]..offsets[i + 1]`.
 pub fn samples_json(
-    metrics: &[Vec<u8>],
+    metrics: Metrics<'_>,
     offsets: &[i64],
     times_ns: &[i64],
     values: &[f64],
@@ -72,14 +96,14 @@ pub fn samples_json(
     let mut out = Vec::with_capacity(2 + metrics.len() * 64 + values.len() * POINT_BYTES);
     let mut time = Vec::with_capacity(16);
     out.push(b'[');
-    for (metric, bounds) in metrics.iter().zip(offsets.windows(2)) {
+    for (row, bounds) in offsets.windows(2).enumerate() {
         let range = usize::try_from(bounds[0]).map_err(|_| refused())?
             ..usize::try_from(bounds[1]).map_err(|_| refused())?;
         let times = times_ns.get(range.clone()).ok_or_else(refused)?;
         if times.is_empty() {
             continue;
         }
-        open_series(&mut out, metric, b"values");
+        open_series(&mut out, metrics, row, b"values");
         for (&time_ns, &value) in times.iter().zip(&values[range]) {
             time.clear();
             push_point_time(&mut time, time_ns.div_euclid(1_000_000));
@@ -98,9 +122,9 @@ pub fn vector_json(points: Points<'_>, time_ms: i64) -> Result<Vec<u8>> {
     push_point_time(&mut time, time_ms);
     let mut out = Vec::with_capacity(2 + points.metrics.len() * 128);
     out.push(b'[');
-    for (row, metric) in points.metrics.iter().enumerate() {
+    for row in 0..points.metrics.len() {
         if points.present[row] {
-            open_series(&mut out, metric, b"value");
+            open_series(&mut out, points.metrics, row, b"value");
             out.pop();
             push_point(&mut out, &time, points.values[row]);
             close(&mut out, b'}');
@@ -135,9 +159,9 @@ impl Points<'_> {
     }
 }
 
-fn open_series(out: &mut Vec<u8>, metric: &[u8], key: &[u8]) {
+fn open_series(out: &mut Vec<u8>, metrics: Metrics<'_>, row: usize, key: &[u8]) {
     out.extend_from_slice(b"{\"metric\":");
-    out.extend_from_slice(metric);
+    metrics.push(row, out);
     out.extend_from_slice(b",\"");
     out.extend_from_slice(key);
     out.extend_from_slice(b"\":[");
@@ -317,13 +341,32 @@ pub fn metric_json<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<
 #[cfg(feature = "python")]
 #[allow(clippy::needless_pass_by_value, clippy::too_many_arguments)]
 pub(crate) mod python {
-    use super::Points;
+    use super::{Metrics, Points};
+    use crate::error::Result;
+    use crate::label_rows::JsonRows;
+    use crate::label_rows::python::PyLabelRows;
     use crate::window::python::contiguous;
     use numpy::{PyReadonlyArray1, PyReadonlyArray2, PyUntypedArrayMethods};
     use pyo3::prelude::*;
     use pyo3::types::{PyBytes, PyString};
 
     type Labels<'py> = Vec<(Bound<'py, PyString>, Bound<'py, PyString>)>;
+
+    /// Runs `print` on the labels, whichever form they come in.
+    fn with_metrics<'py>(
+        labels: &Bound<'py, PyAny>,
+        print: impl FnOnce(Metrics<'_>) -> Result<Vec<u8>> + Send,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let py = labels.py();
+        let json = if let Ok(rows) = labels.cast::<PyLabelRows>() {
+            let rows = &rows.get().rows;
+            py.detach(|| print(Metrics::Rows(&JsonRows::new(rows))))?
+        } else {
+            let metrics = metrics(&labels.extract::<Vec<Labels<'py>>>()?)?;
+            py.detach(|| print(Metrics::Made(&metrics)))?
+        };
+        Ok(PyBytes::new(py, &json))
+    }
 
     fn metrics(rows: &[Labels<'_>]) -> PyResult<Vec<Vec<u8>>> {
         let metric = |row: &Labels<'_>| {
@@ -338,60 +381,57 @@ pub(crate) mod python {
 
     #[pyfunction]
     fn matrix_json<'py>(
-        py: Python<'py>,
-        labels: Vec<Labels<'py>>,
+        labels: Bound<'py, PyAny>,
         start_ms: i64,
         step_ms: i64,
         values: PyReadonlyArray2<'py, f64>,
         present: PyReadonlyArray2<'py, bool>,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let metrics = metrics(&labels)?;
         let step_count = values.shape()[1];
         let values = values.as_slice().map_err(|_| contiguous("values"))?;
         let present = present.as_slice().map_err(|_| contiguous("present"))?;
-        let points = Points {
-            metrics: &metrics,
-            values,
-            present,
-        };
-        let json = py.detach(|| super::matrix_json(points, start_ms, step_ms, step_count))?;
-        Ok(PyBytes::new(py, &json))
+        with_metrics(&labels, |metrics| {
+            let points = Points {
+                metrics,
+                values,
+                present,
+            };
+            super::matrix_json(points, start_ms, step_ms, step_count)
+        })
     }
 
     #[pyfunction]
     fn samples_json<'py>(
-        py: Python<'py>,
-        labels: Vec<Labels<'py>>,
+        labels: Bound<'py, PyAny>,
         offsets: PyReadonlyArray1<'py, i64>,
         times_ns: PyReadonlyArray1<'py, i64>,
         values: PyReadonlyArray1<'py, f64>,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let metrics = metrics(&labels)?;
         let offsets = offsets.as_slice().map_err(|_| contiguous("offsets"))?;
         let times = times_ns.as_slice().map_err(|_| contiguous("times_ns"))?;
         let values = values.as_slice().map_err(|_| contiguous("values"))?;
-        let json = py.detach(|| super::samples_json(&metrics, offsets, times, values))?;
-        Ok(PyBytes::new(py, &json))
+        with_metrics(&labels, |metrics| {
+            super::samples_json(metrics, offsets, times, values)
+        })
     }
 
     #[pyfunction]
     fn vector_json<'py>(
-        py: Python<'py>,
-        labels: Vec<Labels<'py>>,
+        labels: Bound<'py, PyAny>,
         time_ms: i64,
         values: PyReadonlyArray1<'py, f64>,
         present: PyReadonlyArray1<'py, bool>,
     ) -> PyResult<Bound<'py, PyBytes>> {
-        let metrics = metrics(&labels)?;
         let values = values.as_slice().map_err(|_| contiguous("values"))?;
         let present = present.as_slice().map_err(|_| contiguous("present"))?;
-        let points = Points {
-            metrics: &metrics,
-            values,
-            present,
-        };
-        let json = py.detach(|| super::vector_json(points, time_ms))?;
-        Ok(PyBytes::new(py, &json))
+        with_metrics(&labels, |metrics| {
+            let points = Points {
+                metrics,
+                values,
+                present,
+            };
+            super::vector_json(points, time_ms)
+        })
     }
 
     #[pyfunction]
@@ -496,7 +536,7 @@ mod tests {
             metric(&[("a", "b")]),
         ];
         let points = Points {
-            metrics: &metrics,
+            metrics: Metrics::Made(&metrics),
             values: &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
             present: &[true, false, false, false, true, true],
         };
@@ -516,14 +556,19 @@ mod tests {
              {\"metric\":{\"a\":\"b\"},\"value\":[1.500,\"3\"]}]"
         );
         assert_eq!(text(scalar_json(1500, f64::NAN)), "[1.500,\"NaN\"]");
-        let samples = samples_json(&metrics, &[0, 1, 1, 2], &[1_000_000_000, -1], &[1.0, 2.0]);
+        let samples = samples_json(
+            Metrics::Made(&metrics),
+            &[0, 1, 1, 2],
+            &[1_000_000_000, -1],
+            &[1.0, 2.0],
+        );
         assert_eq!(
             text(samples.unwrap()),
             "[{\"metric\":{\"__name__\":\"up\"},\"values\":[[1,\"1\"]]},\
              {\"metric\":{\"a\":\"b\"},\"values\":[[-0.001,\"2\"]]}]"
         );
         let none = Points {
-            metrics: &[],
+            metrics: Metrics::Made(&[]),
             values: &[],
             present: &[],
         };
@@ -535,7 +580,7 @@ mod tests {
     fn what_does_not_fit_is_refused() {
         let metrics = [metric(&[])];
         let points = Points {
-            metrics: &metrics,
+            metrics: Metrics::Made(&metrics),
             values: &[1.0],
             present: &[true],
         };
@@ -550,10 +595,10 @@ mod tests {
             )
             .is_err()
         );
-        assert!(samples_json(&metrics, &[0], &[], &[]).is_err());
-        assert!(samples_json(&metrics, &[0, 2], &[1], &[1.0]).is_err());
-        assert!(samples_json(&metrics, &[1, 0], &[1], &[1.0]).is_err());
-        assert!(samples_json(&metrics, &[-1, 0], &[1], &[1.0]).is_err());
+        assert!(samples_json(Metrics::Made(&metrics), &[0], &[], &[]).is_err());
+        assert!(samples_json(Metrics::Made(&metrics), &[0, 2], &[1], &[1.0]).is_err());
+        assert!(samples_json(Metrics::Made(&metrics), &[1, 0], &[1], &[1.0]).is_err());
+        assert!(samples_json(Metrics::Made(&metrics), &[-1, 0], &[1], &[1.0]).is_err());
     }
 
     proptest! {

@@ -3,17 +3,19 @@
 //! Queries and compaction read a block through `BlockSource`. Opening reads the footer and the
 //! tenant rows; everything else is read, and verified, when it is first touched.
 
-use crate::block_layout::{self as layout, Chunk, ChunkBefore, Footer, TenantRow, TimeEntry};
+use crate::block_layout::{self as layout, Footer, TenantRow, TimeEntry};
 use crate::block_layout::{GROUP_ENTRIES, HEADER_BYTES};
+use crate::block_reader::{self, Kept};
 use crate::error::{CoreError, Result};
 use crate::index::{SeriesSymbols, Symbols, TenantIndex};
+use crate::label_rows::LabelRowsBuilder;
 use crate::mmap::map_file;
 use crate::pages;
 use crate::sample::Run;
 use crate::section::{SECTION_KINDS, Section, SectionEntry, SectionKind};
 use crate::selector::{Matcher, Target, select_in};
 use crate::series::{SeriesId, SeriesView, series_id};
-use crate::source::{Source, TimeRange};
+use crate::source::{Reader, Source, TimeRange};
 use crate::varint;
 use memmap2::Mmap;
 use roaring::RoaringBitmap;
@@ -116,7 +118,7 @@ impl Block {
             .map(|at| &self.tenants[at])
     }
 
-    fn symbols(&self) -> Symbols<'_> {
+    pub(crate) fn symbols(&self) -> Symbols<'_> {
         Symbols {
             file: &self.file,
             bytes: self.section(SectionKind::Symbols),
@@ -138,7 +140,13 @@ impl Block {
     }
 
     /// Bytes of the group that holds entry `at`, of a directory of `count` entries.
-    fn group(&self, kind: SectionKind, offsets: SectionKind, at: u32, count: u32) -> Result<&[u8]> {
+    pub(crate) fn group(
+        &self,
+        kind: SectionKind,
+        offsets: SectionKind,
+        at: u32,
+        count: u32,
+    ) -> Result<&[u8]> {
         if at >= count {
             return Err(CoreError::Corrupt(format!(
                 "section {}: entry {at} of {count} is not there",
@@ -190,28 +198,7 @@ impl Block {
         Ok(())
     }
 
-    fn chunks(&self, ordinal: u32, out: &mut Vec<Chunk>) -> Result<()> {
-        let count = self.footer.series_count;
-        let group = self.group(
-            SectionKind::Chunks,
-            SectionKind::ChunksOffsets,
-            ordinal,
-            count,
-        )?;
-        let (mut at, mut before) = (0, ChunkBefore::default());
-        for position in 0..=ordinal as usize % GROUP_ENTRIES {
-            let wanted = position == ordinal as usize % GROUP_ENTRIES;
-            for _ in 0..varint::get(group, &mut at)? {
-                let chunk = layout::get_chunk(group, &mut at, &mut before)?;
-                if wanted {
-                    out.push(chunk);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn time_entry(&self, index: u32) -> Result<TimeEntry> {
+    pub(crate) fn time_entry(&self, index: u32) -> Result<TimeEntry> {
         let count = self.footer.time_page_count;
         let group = self.group(SectionKind::Times, SectionKind::TimesOffsets, index, count)?;
         let (mut at, mut entry) = (0, TimeEntry::default());
@@ -221,7 +208,7 @@ impl Block {
         Ok(entry)
     }
 
-    fn page(&self, offset: u64, length: u32) -> Result<&[u8]> {
+    pub(crate) fn page(&self, offset: u64, length: u32) -> Result<&[u8]> {
         offset
             .checked_add(u64::from(length))
             .filter(|&end| offset >= HEADER_BYTES as u64 && end <= self.footer.pages_end)
@@ -231,50 +218,6 @@ impl Block {
                     "pages at offset {offset}: a page lies outside of them"
                 ))
             })
-    }
-
-    fn read_chunk(&self, chunk: &Chunk, entry: &TimeEntry, run: &mut Run) -> Result<()> {
-        let at = |offset: u64| move |error| at_offset(offset, error);
-        let times = self.page(entry.offset, entry.length)?;
-        pages::decode_times(times, &mut run.times_ns).map_err(at(entry.offset))?;
-        let values = self.page(chunk.offset, chunk.length)?;
-        pages::decode_values(values, run).map_err(at(chunk.offset))?;
-        if run.times_ns.len() == run.values.len() {
-            Ok(())
-        } else {
-            Err(CoreError::Corrupt(format!(
-                "pages at offset {}: the page has not as many values as times",
-                chunk.offset
-            )))
-        }
-    }
-
-    fn read(&self, ordinal: u32, range: TimeRange, out: &mut Vec<Run>) -> Result<()> {
-        let mut chunks = Vec::new();
-        self.chunks(ordinal, &mut chunks)?;
-        let first = out.len();
-        for chunk in &chunks {
-            let entry = self.time_entry(chunk.time_index)?;
-            let bounds = TimeRange {
-                min_ns: entry.min_ns,
-                max_ns: entry.max_ns,
-            };
-            if !bounds.overlaps(&range) {
-                continue;
-            }
-            if out.len() == first || out.last().is_none_or(|run| run.kind != chunk.kind) {
-                out.push(Run::new(chunk.kind));
-            }
-            if let Some(run) = out.last_mut() {
-                let from = run.len();
-                self.read_chunk(chunk, &entry, run)?;
-                trim(run, from, range);
-            }
-        }
-        // A chunk may overlap the range and still have no sample inside it.
-        let kept: Vec<Run> = out.drain(first..).filter(|run| !run.is_empty()).collect();
-        out.extend(kept);
-        Ok(())
     }
 
     /// Checks everything: each section, each page, and that directories and pages fit together.
@@ -312,7 +255,7 @@ impl Block {
             min_ns: i64::MIN,
             max_ns: i64::MAX,
         };
-        let mut runs = Vec::new();
+        let (mut runs, mut kept) = (Vec::new(), Kept::default());
         for ordinal in 0..self.footer.series_count {
             canonical.clear();
             self.put_canonical(ordinal, &mut canonical)?;
@@ -323,7 +266,7 @@ impl Block {
                 )));
             }
             runs.clear();
-            self.read(ordinal, everything, &mut runs)?;
+            kept.read(self, ordinal, everything, &mut runs)?;
             sample_count += runs.iter().map(|run| run.len() as u64).sum::<u64>();
         }
         if sample_count == self.footer.sample_count {
@@ -343,16 +286,6 @@ impl Block {
         id.copy_from_slice(bytes);
         Ok(u128::from_le_bytes(id))
     }
-}
-
-/// Keeps what lies in `range` of the samples at `from..`, which ascend.
-fn trim(run: &mut Run, from: usize, range: TimeRange) {
-    let keep_to = from + run.times_ns[from..].partition_point(|&time| time <= range.max_ns);
-    run.times_ns.truncate(keep_to);
-    run.values.truncate(keep_to);
-    let keep_from = from + run.times_ns[from..].partition_point(|&time| time < range.min_ns);
-    run.times_ns.drain(from..keep_from);
-    run.values.drain(from..keep_from);
 }
 
 fn find_sections(entries: &[SectionEntry], file_bytes: usize) -> Result<Vec<Section>> {
@@ -407,7 +340,7 @@ fn read_tenants(file: &[u8], footer: &Footer, sections: &[Section]) -> Result<Ve
     }
 }
 
-fn at_offset(offset: u64, error: CoreError) -> CoreError {
+pub(crate) fn at_offset(offset: u64, error: CoreError) -> CoreError {
     match error {
         CoreError::Corrupt(cause) => {
             CoreError::Corrupt(format!("pages at offset {offset}: {cause}"))
@@ -459,6 +392,18 @@ impl BlockSource {
     }
 }
 
+struct BlockReader<'a> {
+    source: &'a BlockSource,
+    kept: Kept,
+}
+
+impl Reader for BlockReader<'_> {
+    fn read(&mut self, ordinal: u32, range: TimeRange, out: &mut Vec<Run>) -> Result<()> {
+        let read = self.kept.read(&self.source.block, ordinal, range, out);
+        self.source.named(read)
+    }
+}
+
 impl Source for BlockSource {
     fn order(&self) -> u64 {
         self.order
@@ -501,8 +446,19 @@ impl Source for BlockSource {
         self.named(self.block.put_canonical(ordinal, out))
     }
 
+    fn put_labels(&self, ordinals: &[u32], out: &mut LabelRowsBuilder) -> Result<()> {
+        self.named(block_reader::put_labels(&self.block, ordinals, out))
+    }
+
+    fn reader(&self) -> Box<dyn Reader + '_> {
+        Box::new(BlockReader {
+            source: self,
+            kept: Kept::default(),
+        })
+    }
+
     fn read(&self, ordinal: u32, range: TimeRange, out: &mut Vec<Run>) -> Result<()> {
-        self.named(self.block.read(ordinal, range, out))
+        self.named(Kept::default().read(&self.block, ordinal, range, out))
     }
 
     fn label_names(&self, tenant: &str, range: TimeRange, out: &mut Vec<String>) -> Result<()> {

@@ -9,7 +9,7 @@ use crate::error::{CoreError, Result};
 use crate::merge::{hide, merge_runs};
 use crate::sample::Run;
 use crate::series::{SeriesId, SeriesView};
-use crate::source::{Delete, Source, TimeRange, hidden_ranges};
+use crate::source::{Delete, Reader, Source, TimeRange, hidden_ranges};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -115,6 +115,7 @@ fn name_of(canonical: &[u8]) -> &[u8] {
 /// The series of one tenant in one source, in the order of the block.
 struct Walk<'a> {
     source: &'a dyn Source,
+    reader: Box<dyn Reader + 'a>,
     ordinals: Vec<u32>,
     next: usize,
     canonical: Vec<u8>,
@@ -130,6 +131,7 @@ impl<'a> Walk<'a> {
         };
         Ok(Self {
             source,
+            reader: source.reader(),
             ordinals,
             next: 0,
             canonical: Vec::new(),
@@ -158,14 +160,15 @@ impl<'a> Walk<'a> {
 
     /// Appends the samples of the series the walk stands at, without those that deletes hide.
     fn read(
-        &self,
+        &mut self,
         tenant: &str,
         window: TimeRange,
         deletes: &[Delete],
         runs: &mut Vec<Run>,
     ) -> Result<()> {
         let from = runs.len();
-        self.source.read(self.ordinal(), window, runs)?;
+        let ordinal = self.ordinal();
+        self.reader.read(ordinal, window, runs)?;
         if !deletes.is_empty() {
             let view = SeriesView::parse(&self.canonical)?;
             let hidden = hidden_ranges(deletes, self.source, tenant, &view);

@@ -9,7 +9,7 @@ use crate::sample::Run;
 use crate::selector::{Matcher, Target};
 use crate::series::SeriesId;
 use crate::series_table::{SeriesTable, Table, Tenant};
-use crate::source::{Source, TimeRange};
+use crate::source::{PlainReader, Reader, Source, TimeRange};
 use crate::stripe::{PAGE_SERIES, Stripe};
 use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 use roaring::RoaringBitmap;
@@ -332,6 +332,10 @@ impl Source for Generation {
 
     fn canonical(&self, ordinal: u32, out: &mut Vec<u8>) -> Result<()> {
         self.table.0.canonical(ordinal, out)
+    }
+
+    fn reader(&self) -> Box<dyn Reader + '_> {
+        Box::new(PlainReader(self))
     }
 
     fn read(&self, ordinal: u32, range: TimeRange, out: &mut Vec<Run>) -> Result<()> {

@@ -15,7 +15,7 @@ use std::borrow::Cow;
 use std::hash::BuildHasher;
 use std::ops::Range;
 
-/// Bytes of all distinct strings of one block.
+/// Bytes of all distinct strings of one block, or of one selection.
 pub const SYMBOL_BYTES_MAX: usize = u32::MAX as usize;
 
 const LABEL_ROW_BYTES: usize = 24;
@@ -61,7 +61,7 @@ impl Interner {
         }
         if self.bytes.len() + text.len() > SYMBOL_BYTES_MAX {
             return Err(CoreError::Exhausted(format!(
-                "cannot write a block: names and labels take more than {SYMBOL_BYTES_MAX} bytes"
+                "cannot number texts: names and labels take more than {SYMBOL_BYTES_MAX} bytes"
             )));
         }
         let symbol = self.ends.len() as u32;
@@ -74,23 +74,35 @@ impl Interner {
         Ok(symbol)
     }
 
-    /// The strings in byte order with their ends, and for each symbol its place among them.
-    pub fn sorted(&self) -> SortedSymbols {
+    pub fn text(&self, symbol: u32) -> &str {
+        // Only whole texts were taken in.
+        std::str::from_utf8(self.get(symbol)).unwrap_or_default()
+    }
+
+    /// The symbols in the byte order of their strings, and for each symbol its place among them.
+    pub fn ranks(&self) -> (Vec<u32>, Vec<u32>) {
         let mut order: Vec<u32> = (0..self.ends.len() as u32).collect();
         order.sort_unstable_by(|&a, &b| self.get(a).cmp(self.get(b)));
         let mut rank = vec![0; order.len()];
+        for (place, &symbol) in order.iter().enumerate() {
+            rank[symbol as usize] = place as u32;
+        }
+        (order, rank)
+    }
+
+    /// The strings in byte order with their ends, and for each symbol its place among them.
+    pub fn sorted(&self) -> SortedSymbols {
+        let (order, rank) = self.ranks();
         let mut sorted = SortedSymbols {
             bytes: Vec::with_capacity(self.bytes.len()),
             ends: Vec::with_capacity(order.len() * 4),
-            rank: Vec::new(),
+            rank,
         };
-        for (place, &symbol) in order.iter().enumerate() {
-            rank[symbol as usize] = place as u32;
+        for &symbol in &order {
             sorted.bytes.extend_from_slice(self.get(symbol));
             let end = sorted.bytes.len() as u32;
             sorted.ends.extend_from_slice(&end.to_le_bytes());
         }
-        sorted.rank = rank;
         sorted
     }
 }

@@ -8,7 +8,7 @@ use crate::sample::Run;
 use crate::selector::{LabelIndex, Matcher, Target, select_in};
 use crate::series::{SeriesId, SeriesView, legacy_name, series_id};
 use crate::snapshot::{promql_labels, value_of};
-use crate::source::{Source, TimeRange};
+use crate::source::{PlainReader, Reader, Source, TimeRange};
 use roaring::RoaringBitmap;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -199,6 +199,10 @@ impl Source for MemorySource {
     fn canonical(&self, ordinal: u32, out: &mut Vec<u8>) -> Result<()> {
         out.extend_from_slice(&self.stored(ordinal)?.canonical);
         Ok(())
+    }
+
+    fn reader(&self) -> Box<dyn Reader + '_> {
+        Box::new(PlainReader(self))
     }
 
     fn read(&self, ordinal: u32, range: TimeRange, out: &mut Vec<Run>) -> Result<()> {

@@ -5,13 +5,14 @@
 //! those only as many as there are threads.
 
 use crate::error::{CoreError, Result};
+use crate::label_rows::{LabelRows, LabelRowsBuilder};
 use crate::merge::{hide, merge_runs};
 use crate::meter::Meter;
 use crate::numeric::{self, KindColumn, append_columns};
 use crate::sample::Run;
 use crate::selector::Matcher;
 use crate::series::{SeriesId, SeriesView};
-use crate::source::{Delete, Source, TimeRange, hidden_ranges};
+use crate::source::{Delete, Reader, Source, TimeRange, hidden_ranges};
 use crate::window::{self, Function, Row, Steps};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -47,7 +48,7 @@ impl Snapshot {
         range: TimeRange,
         meter: &Meter,
     ) -> Result<Selection> {
-        let mut gathered: HashMap<SeriesId, Series> = HashMap::new();
+        let mut gathered = Gathered::default();
         let mut canonical = Vec::new();
         for (place, source) in self.sources_in(range) {
             meter.check()?;
@@ -55,9 +56,10 @@ impl Snapshot {
                 .deletes
                 .iter()
                 .any(|d| d.concerns(source.as_ref(), tenant));
+            let mut fresh = Vec::new();
             for ordinal in source.select(tenant, matchers, range)? {
-                canonical.clear();
                 if concerned {
+                    canonical.clear();
                     source.canonical(ordinal, &mut canonical)?;
                     let series = SeriesView::parse(&canonical)?;
                     if self.hides_all(source.as_ref(), tenant, &series, range) {
@@ -68,28 +70,14 @@ impl Snapshot {
                     source: place as u32,
                     ordinal,
                 };
-                if let Some(series) = gathered.get_mut(&source.id(ordinal)) {
-                    series.members.push(member);
-                    continue;
+                if gathered.add(source.id(ordinal), member) {
+                    meter.add_series(1)?;
+                    fresh.push(ordinal);
                 }
-                meter.add_series(1)?;
-                if canonical.is_empty() {
-                    source.canonical(ordinal, &mut canonical)?;
-                }
-                let series = Series::new(canonical.as_slice().into(), member)?;
-                gathered.insert(source.id(ordinal), series);
             }
+            source.put_labels(&fresh, &mut gathered.labels)?;
         }
-        let mut series: Vec<Series> = gathered.into_values().collect();
-        series.sort_unstable_by(|a, b| (&a.key, &a.canonical).cmp(&(&b.key, &b.canonical)));
-        Ok(Selection {
-            sources: Arc::clone(&self.sources),
-            deletes: Arc::clone(&self.deletes),
-            tenant: tenant.to_owned(),
-            range,
-            series,
-            texts: Mutex::new(BTreeSet::new()),
-        })
+        gathered.selection(self, tenant, range)
     }
 
     /// Sorted names of labels: of every series in range, or of those any of the selectors selects.
@@ -111,13 +99,8 @@ impl Snapshot {
             }
         }
         for matchers in selectors {
-            for series in &self.select(tenant, matchers, range, meter)?.series {
-                for (name, _) in promql_labels(&SeriesView::parse(&series.canonical)?).pairs() {
-                    if !names.contains(name) {
-                        names.insert(name.to_owned());
-                    }
-                }
-            }
+            let selection = self.select(tenant, matchers, range, meter)?;
+            names.extend(selection.labels.names().map(str::to_owned));
         }
         Ok(names.into_iter().collect())
     }
@@ -142,8 +125,9 @@ impl Snapshot {
             }
         }
         for matchers in selectors {
-            for series in &self.select(tenant, matchers, range, meter)?.series {
-                let value = value_of(&SeriesView::parse(&series.canonical)?, label);
+            let selection = self.select(tenant, matchers, range, meter)?;
+            for at in 0..selection.len() {
+                let value = value_of(&SeriesView::parse(&selection.canonical(at)?)?, label);
                 if !value.is_empty() {
                     values.insert(value);
                 }
@@ -217,42 +201,65 @@ pub fn promql_labels<'a>(series: &SeriesView<'a>) -> PromqlLabels<'a> {
     }
 }
 
-/// Bytes that sort as the label pairs do: each text ends in 0, and a 0 inside is 0, 255, which no
-/// UTF-8 text begins with.
-fn sort_key(labels: &PromqlLabels<'_>) -> Box<[u8]> {
-    let mut key = Vec::new();
-    for text in labels.pairs().flat_map(|(name, value)| [name, value]) {
-        for &byte in text.as_bytes() {
-            key.push(byte);
-            if byte == 0 {
-                key.push(255);
-            }
-        }
-        key.push(0);
-    }
-    key.into()
-}
-
 #[derive(Debug, Clone, Copy)]
 struct Member {
     source: u32,
     ordinal: u32,
 }
 
-struct Series {
-    canonical: Box<[u8]>,
-    key: Box<[u8]>,
-    /// In rising order of their sources.
-    members: Vec<Member>,
+/// Series of several sources as they meet by their ids.
+#[derive(Default)]
+struct Gathered {
+    places: HashMap<SeriesId, u32>,
+    /// With the place of its series, in rising order of sources.
+    members: Vec<(u32, Member)>,
+    labels: LabelRowsBuilder,
 }
 
-impl Series {
-    fn new(canonical: Box<[u8]>, member: Member) -> Result<Self> {
-        let key = sort_key(&promql_labels(&SeriesView::parse(&canonical)?));
-        Ok(Self {
-            canonical,
-            key,
-            members: vec![member],
+impl Gathered {
+    /// True where no source before had the series.
+    fn add(&mut self, id: SeriesId, member: Member) -> bool {
+        let new = self.places.len() as u32;
+        let place = *self.places.entry(id).or_insert(new);
+        self.members.push((place, member));
+        place == new
+    }
+
+    fn selection(self, snapshot: &Snapshot, tenant: &str, range: TimeRange) -> Result<Selection> {
+        let labels = self.labels.finish();
+        let order = labels.order();
+        let mut place_of = vec![0; order.len()];
+        for (place, &old) in order.iter().enumerate() {
+            place_of[old] = place;
+        }
+        let mut ends = vec![0; order.len()];
+        for (old, _) in &self.members {
+            ends[place_of[*old as usize]] += 1;
+        }
+        let mut end = 0;
+        for count in &mut ends {
+            // Where its members begin: filling them in moves it to where they end.
+            end += std::mem::replace(count, end);
+        }
+        let nobody = Member {
+            source: 0,
+            ordinal: 0,
+        };
+        let mut members = vec![nobody; self.members.len()];
+        for (old, member) in self.members {
+            let at = &mut ends[place_of[old as usize]];
+            members[*at] = member;
+            *at += 1;
+        }
+        Ok(Selection {
+            sources: Arc::clone(&snapshot.sources),
+            deletes: Arc::clone(&snapshot.deletes),
+            tenant: tenant.to_owned(),
+            range,
+            labels: labels.take(order.into_iter()),
+            members,
+            ends,
+            texts: Mutex::new(BTreeSet::new()),
         })
     }
 }
@@ -263,7 +270,11 @@ pub struct Selection {
     deletes: Arc<Vec<Delete>>,
     tenant: String,
     range: TimeRange,
-    series: Vec<Series>,
+    /// In rising order.
+    labels: LabelRows,
+    /// Series `i` owns those before `ends[i]`, in rising order of their sources.
+    members: Vec<Member>,
+    ends: Vec<usize>,
     /// Series in which a numeric read met strings or bytes.
     texts: Mutex<BTreeSet<usize>>,
 }
@@ -278,42 +289,49 @@ pub struct Samples {
 
 impl Selection {
     pub fn len(&self) -> usize {
-        self.series.len()
+        self.ends.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.series.is_empty()
+        self.ends.is_empty()
     }
 
-    pub fn canonical(&self, at: usize) -> Result<&[u8]> {
-        Ok(&self.batch(at, 1)?[0].canonical)
+    /// As `PromQL` shows them, in rising order.
+    pub fn labels(&self) -> &LabelRows {
+        &self.labels
     }
 
-    /// Two series that `PromQL` cannot tell apart, where there are any.
-    pub fn collision(&self) -> Option<(&[u8], &[u8])> {
-        let pair = self
-            .series
-            .windows(2)
-            .find(|pair| pair[0].key == pair[1].key)?;
-        Some((&pair[0].canonical, &pair[1].canonical))
+    pub fn canonical(&self, at: usize) -> Result<Vec<u8>> {
+        self.batch(at, 1)?;
+        let mut canonical = Vec::new();
+        if let Some(member) = self.members_of(at).first() {
+            self.sources[member.source as usize].canonical(member.ordinal, &mut canonical)?;
+        }
+        Ok(canonical)
+    }
+
+    /// The first of two series that `PromQL` cannot tell apart, where there are any: the other
+    /// follows it.
+    pub fn collision(&self) -> Option<usize> {
+        (1..self.len())
+            .find(|&at| self.labels.row(at - 1) == self.labels.row(at))
+            .map(|at| at - 1)
+    }
+
+    /// The labels of a batch.
+    pub fn labels_of(&self, first: usize, count: usize) -> Result<LabelRows> {
+        self.batch(first, count)?;
+        Ok(self.labels.take(first..first + count))
+    }
+
+    fn members_of(&self, at: usize) -> &[Member] {
+        let from = at.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.members[from..self.ends[at]]
     }
 
     /// Series in which numeric reads so far met strings or bytes, which they leave out.
     pub fn text_series(&self) -> Vec<usize> {
         self.texts.lock().iter().copied().collect()
-    }
-
-    /// Calls `visit` with the labels of each series of the batch.
-    pub fn each_labels(
-        &self,
-        first: usize,
-        count: usize,
-        mut visit: impl FnMut(&PromqlLabels<'_>) -> Result<()>,
-    ) -> Result<()> {
-        for series in self.batch(first, count)? {
-            visit(&promql_labels(&SeriesView::parse(&series.canonical)?))?;
-        }
-        Ok(())
     }
 
     /// One value a step for each series of the batch: rows one after the other.
@@ -326,10 +344,7 @@ impl Selection {
         threads: usize,
         meter: &Meter,
     ) -> Result<(Vec<f64>, Vec<bool>)> {
-        let cells = self
-            .batch(first, count)?
-            .len()
-            .saturating_mul(steps.count());
+        let cells = self.batch(first, count)?.saturating_mul(steps.count());
         if cells > CELLS_MAX {
             return Err(CoreError::Invalid(format!(
                 "cannot run a window over {count} series and {} steps: more than {CELLS_MAX} cells; \
@@ -347,11 +362,18 @@ impl Selection {
             .chunks_mut(width)
             .zip(present.chunks_mut(width))
             .enumerate();
-        share_rows(rows, threads, |(at, (values, present))| {
-            let row = Row { values, present };
-            let (mut times, mut samples) = self.read_numbers(first + at, range, meter)?;
-            window::run(function, &mut times, &mut samples, steps, row, meter)
-        })?;
+        let readers = || self.readers();
+        share_rows(
+            rows,
+            threads,
+            readers,
+            |readers, (at, (values, present))| {
+                let row = Row { values, present };
+                let (mut times, mut samples) =
+                    self.read_numbers(readers, first + at, range, meter)?;
+                window::run(function, &mut times, &mut samples, steps, row, meter)
+            },
+        )?;
         Ok((values, present))
     }
 
@@ -368,8 +390,9 @@ impl Selection {
             offsets: vec![0],
             ..Samples::default()
         };
-        for at in 0..self.batch(first, count)?.len() {
-            let (times, values) = self.read_numbers(first + at, range, meter)?;
+        let mut readers = self.readers();
+        for at in 0..self.batch(first, count)? {
+            let (times, values) = self.read_numbers(&mut readers, first + at, range, meter)?;
             out.times_ns.extend(times);
             out.values.extend(values);
             out.offsets.push(out.times_ns.len() as i64);
@@ -379,20 +402,43 @@ impl Selection {
 
     /// Everything of one series: settled runs, ascending, texts included.
     pub fn read(&self, at: usize, range: TimeRange, meter: &Meter) -> Result<Vec<Run>> {
+        self.read_by(&mut self.readers(), at, range, meter)
+    }
+
+    fn readers(&self) -> Vec<Option<Box<dyn Reader + '_>>> {
+        self.sources.iter().map(|_| None).collect()
+    }
+
+    fn read_by<'a>(
+        &'a self,
+        readers: &mut [Option<Box<dyn Reader + 'a>>],
+        at: usize,
+        range: TimeRange,
+        meter: &Meter,
+    ) -> Result<Vec<Run>> {
         self.check_range(range)?;
-        let series = &self.batch(at, 1)?[0];
-        let view = SeriesView::parse(&series.canonical)?;
+        self.batch(at, 1)?;
         let mut runs = Vec::new();
-        for member in &series.members {
+        let mut canonical = None;
+        for member in self.members_of(at) {
             meter.check()?;
-            let source = self.sources[member.source as usize].as_ref();
+            let place = member.source as usize;
+            let source = self.sources[place].as_ref();
             let old = runs.len();
-            source.read(member.ordinal, range, &mut runs)?;
+            let reader = readers[place].get_or_insert_with(|| source.reader());
+            reader.read(member.ordinal, range, &mut runs)?;
             meter.add_samples(runs[old..].iter().map(Run::len).sum())?;
-            let hidden = hidden_ranges(&self.deletes, source, &self.tenant, &view);
-            if !hidden.is_empty() {
-                runs[old..].iter_mut().for_each(|run| hide(run, &hidden));
+            let mut deletes = self.deletes.iter();
+            if !deletes.any(|delete| delete.concerns(source, &self.tenant)) {
+                continue;
             }
+            let canonical = match &canonical {
+                Some(known) => known,
+                None => canonical.insert(self.canonical(at)?),
+            };
+            let view = SeriesView::parse(canonical)?;
+            let hidden = hidden_ranges(&self.deletes, source, &self.tenant, &view);
+            runs[old..].iter_mut().for_each(|run| hide(run, &hidden));
         }
         Ok(merge_runs(runs, &[]))
     }
@@ -406,34 +452,35 @@ impl Selection {
         meter: &Meter,
     ) -> Result<Vec<KindColumn>> {
         let mut columns = Vec::new();
-        for at in 0..self.batch(first, count)?.len() {
-            let runs = self.read(first + at, range, meter)?;
+        let mut readers = self.readers();
+        for at in 0..self.batch(first, count)? {
+            let runs = self.read_by(&mut readers, first + at, range, meter)?;
             append_columns(&mut columns, at as u32, runs)?;
         }
         Ok(columns)
     }
 
-    fn read_numbers(
-        &self,
+    fn read_numbers<'a>(
+        &'a self,
+        readers: &mut [Option<Box<dyn Reader + 'a>>],
         at: usize,
         range: TimeRange,
         meter: &Meter,
     ) -> Result<(Vec<i64>, Vec<f64>)> {
-        let numbers = numeric::numbers(self.read(at, range, meter)?);
+        let numbers = numeric::numbers(self.read_by(readers, at, range, meter)?);
         if numbers.texts_left_out {
             self.texts.lock().insert(at);
         }
         Ok((numbers.times_ns, numbers.values))
     }
 
-    fn batch(&self, first: usize, count: usize) -> Result<&[Series]> {
-        let end = first
-            .checked_add(count)
-            .filter(|&end| end <= self.series.len());
-        end.map(|end| &self.series[first..end]).ok_or_else(|| {
+    /// `count`, where so many series stand at `first`.
+    fn batch(&self, first: usize, count: usize) -> Result<usize> {
+        let end = first.checked_add(count).filter(|&end| end <= self.len());
+        end.map(|_| count).ok_or_else(|| {
             CoreError::Invalid(format!(
                 "cannot read series {first} and {count} on: {} are selected",
-                self.series.len()
+                self.len()
             ))
         })
     }
@@ -452,17 +499,19 @@ impl Selection {
     }
 }
 
-/// Runs `work` for every row, on up to `threads` threads of the core's pool. The first error stops
-/// all of them.
-fn share_rows<T: Send>(
+/// Runs `work` for every row, on up to `threads` threads of the core's pool, each with what `start`
+/// gives it. The first error stops all of them.
+fn share_rows<T: Send, S>(
     rows: impl ExactSizeIterator<Item = T> + Send,
     threads: usize,
-    work: impl Fn(T) -> Result<()> + Sync,
+    start: impl Fn() -> S + Sync,
+    work: impl Fn(&mut S, T) -> Result<()> + Sync,
 ) -> Result<()> {
     let threads = threads.min(rows.len().div_ceil(ROWS_PER_TURN));
     if threads <= 1 {
+        let mut state = start();
         for row in rows {
-            work(row)?;
+            work(&mut state, row)?;
         }
         return Ok(());
     }
@@ -471,12 +520,13 @@ fn share_rows<T: Send>(
     rayon::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|_| {
+                let mut state = start();
                 loop {
                     let turn: Vec<T> = rows.lock().by_ref().take(ROWS_PER_TURN).collect();
                     if turn.is_empty() || failure.lock().is_some() {
                         return;
                     }
-                    if let Err(error) = turn.into_iter().try_for_each(&work) {
+                    if let Err(error) = turn.into_iter().try_for_each(|row| work(&mut state, row)) {
                         failure.lock().get_or_insert(error);
                     }
                 }
@@ -491,6 +541,7 @@ fn share_rows<T: Send>(
 pub(crate) mod python {
     use super::{Selection, Snapshot};
     use crate::error::Result;
+    use crate::label_rows::python::PyLabelRows;
     use crate::meter::python::PyMeter;
     use crate::numeric::KindColumn;
     use crate::sample::Kind;
@@ -499,10 +550,9 @@ pub(crate) mod python {
     use crate::source::python::{DeleteRow, PySource, deletes_from_rows};
     use crate::window::python::{Matrix, matrix};
     use crate::window::{Function, Steps};
-    use hashbrown::HashMap;
     use numpy::PyArray1;
     use pyo3::prelude::*;
-    use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
+    use pyo3::types::{PyBytes, PyTuple};
     use std::sync::Arc;
 
     type Triple = (String, String, String);
@@ -603,51 +653,25 @@ pub(crate) mod python {
         }
 
         fn canonical<'py>(&self, py: Python<'py>, at: usize) -> PyResult<Bound<'py, PyBytes>> {
-            Ok(PyBytes::new(py, self.0.canonical(at)?))
+            Ok(PyBytes::new(py, &self.0.canonical(at)?))
         }
 
-        fn collision<'py>(
-            &self,
-            py: Python<'py>,
-        ) -> Option<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
-            let (one, other) = py.detach(|| self.0.collision())?;
-            Some((PyBytes::new(py, one), PyBytes::new(py, other)))
+        fn collision(&self, py: Python<'_>) -> Option<usize> {
+            py.detach(|| self.0.collision())
         }
 
         fn text_series(&self) -> Vec<usize> {
             self.0.text_series()
         }
 
-        /// Equal texts of one call share one Python string.
-        fn promql_labels<'py>(
+        fn promql_labels(
             &self,
-            py: Python<'py>,
+            py: Python<'_>,
             first: usize,
             count: usize,
-        ) -> PyResult<Bound<'py, PyList>> {
-            let mut texts: HashMap<String, Bound<'py, PyString>> = HashMap::new();
-            let mut shared = |text: &str| {
-                if let Some(known) = texts.get(text) {
-                    return known.clone();
-                }
-                let new = PyString::new(py, text);
-                texts.insert(text.to_owned(), new.clone());
-                new
-            };
-            let mut rows = Vec::with_capacity(count.min(self.0.len()));
-            let mut failure = None;
-            self.0.each_labels(first, count, |labels| {
-                let pairs: PyResult<Vec<_>> = labels
-                    .pairs()
-                    .map(|(name, value)| PyTuple::new(py, [shared(name), shared(value)]))
-                    .collect();
-                match pairs.and_then(|pairs| PyTuple::new(py, pairs)) {
-                    Ok(row) => rows.push(row),
-                    Err(error) => failure = Some(error),
-                }
-                Ok(())
-            })?;
-            failure.map_or_else(|| PyList::new(py, rows), Err)
+        ) -> PyResult<PyLabelRows> {
+            let rows = py.detach(|| self.0.labels_of(first, count))?;
+            Ok(rows.into())
         }
 
         #[pyo3(signature = (first, count, *, function, start_ns, step_ns, step_count, range_ns,
@@ -877,18 +901,13 @@ mod tests {
         let stored: Vec<_> = all.iter().map(|s| (s.as_slice(), runs.clone())).collect();
         let snapshot = Snapshot::new(vec![source(1, 0, &stored)], vec![]);
         let selection = snapshot.select("t", &[], ALL, &Meter::unlimited()).unwrap();
-        let mut seen = Vec::new();
-        selection
-            .each_labels(0, 5, |labels| {
-                seen.push(
-                    labels
-                        .pairs()
-                        .map(|(k, v)| format!("{k}={v}"))
-                        .collect::<Vec<_>>(),
-                );
-                Ok(())
-            })
-            .unwrap();
+        let row = |at| {
+            selection
+                .labels()
+                .labels(at)
+                .map(|(k, v)| format!("{k}={v}"))
+        };
+        let seen: Vec<Vec<String>> = (0..5).map(|at| row(at).collect()).collect();
         let expected: Vec<Vec<&str>> = vec![
             vec!["Z=1", "__name__=a"],
             vec!["__name__=a"],
@@ -909,10 +928,10 @@ mod tests {
             vec![],
         );
         let selection = snapshot.select("t", &[], ALL, &Meter::unlimited()).unwrap();
-        assert_eq!(
-            selection.collision(),
-            Some((one.as_slice(), other.as_slice()))
-        );
+        assert_eq!(selection.collision(), Some(0));
+        let mut twins = [0, 1].map(|at| selection.canonical(at).unwrap());
+        twins.sort();
+        assert_eq!(twins, [one, other]);
         let narrow = matchers(&[("__field__", "=", "b")]);
         let selection = snapshot
             .select("t", &narrow, ALL, &Meter::unlimited())

@@ -1,6 +1,7 @@
 //! What a query reads: the one trait that head and blocks share.
 
 use crate::error::Result;
+use crate::label_rows::LabelRowsBuilder;
 use crate::sample::Run;
 use crate::selector::{Matcher, matches_all};
 use crate::series::{SeriesId, SeriesView};
@@ -44,6 +45,20 @@ pub trait Source: Send + Sync {
     /// Appends the canonical bytes of a series to `out`.
     fn canonical(&self, ordinal: u32, out: &mut Vec<u8>) -> Result<()>;
 
+    /// Adds the labels of each of `ordinals`, which rise, as `PromQL` shows them.
+    fn put_labels(&self, ordinals: &[u32], out: &mut LabelRowsBuilder) -> Result<()> {
+        let mut canonical = Vec::new();
+        for &ordinal in ordinals {
+            canonical.clear();
+            self.canonical(ordinal, &mut canonical)?;
+            out.add(&SeriesView::parse(&canonical)?)?;
+        }
+        Ok(())
+    }
+
+    /// For reading many series: keeps what neighbours share. One thread holds it for one batch.
+    fn reader(&self) -> Box<dyn Reader + '_>;
+
     /// Hands over samples of `ordinal` inside `range` as runs. Inside one run times ascend without
     /// repeats; runs may overlap in time, and then a later run wins over an earlier one.
     fn read(&self, ordinal: u32, range: TimeRange, out: &mut Vec<Run>) -> Result<()>;
@@ -59,6 +74,21 @@ pub trait Source: Send + Sync {
         range: TimeRange,
         out: &mut Vec<String>,
     ) -> Result<()>;
+}
+
+/// Reads series of one source one after the other.
+pub trait Reader {
+    /// As [`Source::read`].
+    fn read(&mut self, ordinal: u32, range: TimeRange, out: &mut Vec<Run>) -> Result<()>;
+}
+
+/// The reader of a source whose series share nothing.
+pub struct PlainReader<'a, S: Source + ?Sized>(pub &'a S);
+
+impl<S: Source + ?Sized> Reader for PlainReader<'_, S> {
+    fn read(&mut self, ordinal: u32, range: TimeRange, out: &mut Vec<Run>) -> Result<()> {
+        self.0.read(ordinal, range, out)
+    }
 }
 
 /// What a log record asked to remove; inclusive bounds.

@@ -6,7 +6,7 @@ Every function releases the interpreter lock while it works. Errors are those of
 
 from collections.abc import Sequence
 from os import PathLike
-from typing import Any, final
+from typing import Any, final, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,20 +43,20 @@ def histogram_quantile(
 # --- answer.rs
 
 def matrix_json(
-    labels: Sequence[tuple[tuple[str, str], ...]],
+    labels: LabelRows | Sequence[tuple[tuple[str, str], ...]],
     start_ms: int,
     step_ms: int,
     values: NDArray[np.float64],
     present: NDArray[np.bool_],
 ) -> bytes: ...
 def samples_json(
-    labels: Sequence[tuple[tuple[str, str], ...]],
+    labels: LabelRows | Sequence[tuple[tuple[str, str], ...]],
     offsets: NDArray[np.int64],
     times_ns: NDArray[np.int64],
     values: NDArray[np.float64],
 ) -> bytes: ...
 def vector_json(
-    labels: Sequence[tuple[tuple[str, str], ...]],
+    labels: LabelRows | Sequence[tuple[tuple[str, str], ...]],
     time_ms: int,
     values: NDArray[np.float64],
     present: NDArray[np.bool_],
@@ -227,6 +227,37 @@ class Head:
     def sample_count(self) -> int: ...
     @property
     def time_range(self) -> tuple[int, int] | None: ...
+
+# --- label_rows.rs
+
+@final
+class LabelRows(Sequence[tuple[tuple[str, str], ...]]):
+    """Label sets as numbers of shared texts; tuples of pairs once somebody looks at them."""
+
+    def __len__(self) -> int: ...
+    @overload
+    def __getitem__(self, index: int) -> tuple[tuple[str, str], ...]: ...
+    @overload
+    def __getitem__(self, index: slice) -> LabelRows: ...
+    def tuples(self) -> list[tuple[tuple[str, str], ...]]:
+        """All of them; made once."""
+
+    def take(self, places: NDArray[np.int64]) -> LabelRows: ...
+    def with_labels(self, names: Sequence[str], without: bool) -> LabelRows:
+        """Each row with only the named labels, or without them."""
+
+    def groups(self) -> tuple[NDArray[np.int64], LabelRows]:
+        """For each row the number of its group, and the groups in the order they are seen."""
+
+    def is_distinct(self) -> bool: ...
+    def order(self) -> NDArray[np.int64]:
+        """Places of the rows in rising order of their labels."""
+
+    def values(self, label: str) -> list[str]:
+        """Distinct values of a label, in the order of the rows that have it."""
+
+    @staticmethod
+    def concatenate(parts: Sequence[LabelRows]) -> LabelRows: ...
 
 # --- line_protocol.rs
 
@@ -512,13 +543,14 @@ class Selection:
 
     def __len__(self) -> int: ...
     def canonical(self, at: int) -> bytes: ...
-    def collision(self) -> tuple[bytes, bytes] | None:
-        """Two series with one set of PromQL labels, where there are any."""
+    def collision(self) -> int | None:
+        """The first of two series with one set of PromQL labels, where there are any; the other
+        follows it."""
 
     def text_series(self) -> list[int]:
         """Series in which numeric reads so far met strings or bytes, which they leave out."""
 
-    def promql_labels(self, first: int, count: int) -> list[tuple[tuple[str, str], ...]]:
+    def promql_labels(self, first: int, count: int) -> LabelRows:
         """Sorted pairs, ``__name__`` among them."""
 
     def window(

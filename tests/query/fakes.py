@@ -113,6 +113,10 @@ class FakeSelection:
         series = self.found[position]
         return encode_series(series.name, series.field_name, list(series.labels.items()))
 
+    def collision(self) -> int | None:
+        shown = [series.shown for series in self.found]
+        return next((at for at in range(1, len(shown)) if shown[at - 1] == shown[at]), None)
+
     def promql_labels(self, first: int, count: int) -> list[Labels]:
         return [series.shown for series in self.found[first : first + count]]
 

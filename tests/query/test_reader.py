@@ -79,7 +79,7 @@ def test_raw_samples_come_in_batches_sized_by_what_the_last_one_held():
 
 def test_a_selector_that_matches_nothing_answers_an_empty_batch():
     answer = reader(store()).fetch(stepped())
-    assert answer.labels == ()
+    assert list(answer.labels) == []
     assert answer.values.shape == (0, 3)
     assert answer.more is None
 

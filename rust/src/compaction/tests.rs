@@ -6,6 +6,7 @@ use crate::pages::Effort;
 use crate::sample::{Kind, STALE_NAN_BITS};
 use crate::selector::{Matcher, matches_all};
 use crate::series::{canonical, series_id};
+use crate::source::{PlainReader, Reader};
 use proptest::prelude::*;
 use roaring::RoaringBitmap;
 use std::path::PathBuf;
@@ -54,6 +55,10 @@ impl Source for Plain {
 
     fn id(&self, ordinal: u32) -> SeriesId {
         series_id(&self.series[ordinal as usize].1)
+    }
+
+    fn reader(&self) -> Box<dyn Reader + '_> {
+        Box::new(PlainReader(self))
     }
 
     fn canonical(&self, ordinal: u32, out: &mut Vec<u8>) -> Result<()> {

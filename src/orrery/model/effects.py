@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -60,7 +62,7 @@ class More:
 class StepFrames:
     """One value a step: ``values`` and ``present`` have shape (series, steps)."""
 
-    labels: tuple[Labels, ...]
+    labels: "Sequence[Labels]"
     values: "NDArray[np.float64]"
     present: "NDArray[np.bool_]"
     more: object | None = None
@@ -72,7 +74,7 @@ class SampleFrames:
     """Raw samples: series ``i`` owns ``times_ns[offsets[i]:offsets[i+1]]`` and the same of
     ``values`` (float64; kinds are converted as docs/reading-mixed-kinds says)."""
 
-    labels: tuple[Labels, ...]
+    labels: "Sequence[Labels]"
     offsets: "NDArray[np.int64]"
     times_ns: "NDArray[np.int64]"
     values: "NDArray[np.float64]"

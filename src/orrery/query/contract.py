@@ -34,6 +34,9 @@ class Selection(Protocol):
     def canonical(self, position: int) -> bytes:
         """The series' own name, field and labels, encoded (docs/formats/series.md)."""
 
+    def collision(self) -> int | None:
+        """The first of two series with equal PromQL labels, where there are any."""
+
     def promql_labels(self, first: int, count: int) -> "Sequence[Labels]":
         """Sorted pairs, ``__name__`` among them."""
 

@@ -34,6 +34,8 @@ class Cursor:
 
     fetch: Fetch
     selection: Selection
+    may_collide: bool
+    """Whether two of its series have one set of labels; they may still lie apart in time."""
     first: int = 0
     batch_series: int = FIRST_SAMPLES_BATCH
     shown_last: Labels | None = None
@@ -58,7 +60,8 @@ class Reader:
             )
         selection = self.select(effect.selector, effect.start_ns, effect.end_ns)
         self.budget.series_answered += len(selection)
-        return self.batch(Cursor(effect, selection))
+        may_collide = selection.collision() is not None
+        return self.batch(Cursor(effect, selection, may_collide))
 
     def more(self, effect: More) -> StepFrames | SampleFrames:
         if not isinstance(effect.cursor, Cursor):
@@ -121,8 +124,9 @@ class Reader:
             parameters=window.parameters,
             meter=self.budget.meter,
         )
-        labels = tuple(selection.promql_labels(first, count))
-        check_distinct(cursor, first, labels, np.any(present, axis=1))
+        labels = selection.promql_labels(first, count)
+        if cursor.may_collide:
+            check_distinct(cursor, first, labels, np.any(present, axis=1))
         more = self.advance(cursor, count)
         return StepFrames(labels, values, present, more, notes(selection, more))
 
@@ -133,8 +137,9 @@ class Reader:
             first, count, fetch.start_ns, fetch.end_ns, self.budget.meter
         )
         self.budget.take_samples(len(values))
-        labels = tuple(selection.promql_labels(first, count))
-        check_distinct(cursor, first, labels, np.diff(offsets) > 0)
+        labels = selection.promql_labels(first, count)
+        if cursor.may_collide:
+            check_distinct(cursor, first, labels, np.diff(offsets) > 0)
         cursor.batch_series = next_batch_series(count, len(values), self.batch_cells_max)
         more = self.advance(cursor, count)
         return SampleFrames(labels, offsets, times_ns, values, more, notes(selection, more))

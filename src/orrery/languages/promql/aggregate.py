@@ -4,13 +4,14 @@ The plain operators keep one running row a group, so that ten thousand series ar
 once; ``topk`` and its kin keep the rows that may still win; the others need everything.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
 import numpy as np
 
 from orrery.kernels.aggregate import aggregate, pick
+from orrery.kernels.label_rows import LabelRows
 from orrery.languages.promql.durations import format_number, format_plain
 from orrery.languages.promql.nodes import Aggregation
 from orrery.languages.promql.tokens import go_quote, is_utf8
@@ -40,6 +41,15 @@ _COMBINED_BY: dict[str, Callable[[Floats, Floats], Floats]] = {
     "max": np.fmax,
     "group": np.fmax,
 }
+
+
+def grouped(labels: Sequence[Labels], node: Aggregation) -> tuple[Indexes, Sequence[Labels]]:
+    """For each series the number of its group, and what names each group."""
+    if isinstance(labels, LabelRows):
+        names = [*node.grouping, *NAME_LABELS] if node.without else node.grouping
+        return labels.with_labels(names, without=node.without).groups()
+    key = group_key(node)
+    return group_index([key(one) for one in labels])
 
 
 def group_key(node: Aggregation) -> Callable[[Labels], Labels]:
@@ -83,8 +93,7 @@ class Running:
     def add(self, batch: Vector) -> None:
         if not batch.labels:
             return
-        key = group_key(self.node)
-        index, keys = group_index([key(labels) for labels in batch.labels])
+        index, keys = grouped(batch.labels, self.node)
         parts = {
             name: _aggregate(name, batch, index, keys, NO_PARAMETER)
             for name in self._parts_needed()
@@ -132,7 +141,7 @@ class Running:
 
 
 def _aggregate(
-    operation: str, batch: Vector, index: Indexes, keys: list[Labels], parameter: Floats
+    operation: str, batch: Vector, index: Indexes, keys: Sequence[Labels], parameter: Floats
 ) -> Vector:
     values, present = aggregate(
         operation,
@@ -165,8 +174,7 @@ def _combine_moments(old: dict[str, Floats], new: dict[str, Floats]) -> dict[str
 
 
 def quantile(node: Aggregation, vector: Vector, levels: Floats, steps: Steps) -> Vector:
-    key = group_key(node)
-    index, keys = group_index([key(labels) for labels in vector.labels])
+    index, keys = grouped(vector.labels, node)
     if not keys:
         return empty(steps)
     return _aggregate("quantile", vector, index, keys, levels)
@@ -175,8 +183,7 @@ def quantile(node: Aggregation, vector: Vector, levels: Floats, steps: Steps) ->
 def count_values(node: Aggregation, vector: Vector, label: str, *, cells_max: int) -> Vector:
     if not label or not is_utf8(label):
         fail(f"invalid label name {go_quote(label)}")
-    key = group_key(node)
-    index, keys = group_index([key(labels) for labels in vector.labels])
+    index, keys = grouped(vector.labels, node)
     row, step = np.nonzero(vector.present)
     values = vector.values[row, step]
     distinct, number = np.unique(values, return_inverse=True)
@@ -212,8 +219,7 @@ class Choosing:
             return
         parts = [batch] if self.kept is None else [self.kept, batch]
         joined = concatenate(parts, self.steps)
-        key = group_key(self.node)
-        index, _ = group_index([key(labels) for labels in joined.labels])
+        index, _ = grouped(joined.labels, self.node)
         chosen = self._choose(joined, index)
         self.kept = Vector(joined.labels, joined.values, chosen).without_empty_rows()
 
@@ -238,8 +244,7 @@ class Choosing:
 
     def _order(self, vector: Vector) -> Indexes:
         """Group by group, best first: the order of an instant query's answer."""
-        key = group_key(self.node)
-        groups, _ = group_index([key(labels) for labels in vector.labels])
+        groups, _ = grouped(vector.labels, self.node)
         ranked = _rank_key(self.node.operator, vector.values[:, 0])
         return np.lexsort((ranked, np.isnan(ranked), groups))
 
@@ -248,7 +253,7 @@ def _rank_key(operator: str, values: Floats) -> Floats:
     return -values if operator == "topk" else values
 
 
-def chosen_by_ratio(labels: list[Labels], ratios: Floats) -> Bools:
+def chosen_by_ratio(labels: Sequence[Labels], ratios: Floats) -> Bools:
     """A share of the series told by a hash of their labels; a negative ratio is the complement."""
     places = np.array([place_of(one) for one in labels]).reshape(-1, 1)
     lower = (ratios >= 0) & (places < ratios)

@@ -4,7 +4,7 @@ Rows are paired by their matching labels once; the arithmetic then runs on whole
 about ambiguous matches depend on what is present at each step, as in Prometheus.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,7 +84,7 @@ class Sides:
     one: Vector
     many_groups: Indexes
     one_groups: Indexes
-    keys: list[Labels]
+    keys: Sequence[Labels]
     swapped: bool
 
 
@@ -124,7 +124,7 @@ def _filled(sides: Sides, matching: Matching) -> Sides:
     return Sides(many, one, many_groups, one_groups, sides.keys, sides.swapped)
 
 
-def _with_fill_rows(vector: Vector, keys: list[Labels], fill: float, missing: Bools) -> Vector:
+def _with_fill_rows(vector: Vector, keys: Sequence[Labels], fill: float, missing: Bools) -> Vector:
     values = np.concatenate([vector.values, np.full(missing.shape, fill)])
     present = np.concatenate([vector.present, missing])
     return Vector([*vector.labels, *keys], values, present)

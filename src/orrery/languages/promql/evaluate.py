@@ -63,6 +63,7 @@ from orrery.languages.promql.values import (
     concatenate,
     empty,
     fail,
+    values_of,
     without_names,
 )
 from orrery.languages.promql.windowing import Collected, Windows, check_cells
@@ -148,7 +149,7 @@ class Evaluator:
     ) -> Result:
         return Result(
             kind,
-            tuple(vector.labels),
+            vector.labels,
             steps.times_ns(),
             np.ascontiguousarray(vector.values),
             np.ascontiguousarray(vector.present),
@@ -406,10 +407,7 @@ class Evaluator:
     def note_counters(self, node: Call, function: OverRange, batch: Vector) -> None:
         if not function.is_for_counters:
             return
-        names = dict.fromkeys(
-            value for labels in batch.labels for name, value in labels if name == PROMQL_NAME
-        )
-        for name in names:
+        for name in values_of(batch.labels, PROMQL_NAME):
             if not name.endswith(COUNTER_ENDINGS):
                 message = "metric might not be a counter, name does not end in "
                 message += f"{'/'.join(COUNTER_ENDINGS)}: {go_quote(name)}"

@@ -63,7 +63,7 @@ class Reader:
         while True:
             assert isinstance(answer, StepFrames)
             self.note_warnings(answer.warnings)
-            batch = Vector(list(answer.labels), answer.values, answer.present)
+            batch = Vector(answer.labels, answer.values, answer.present)
             consume(broadcast(batch.without_empty_rows(), count))
             if answer.more is None:
                 return

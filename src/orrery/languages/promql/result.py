@@ -1,9 +1,11 @@
 """The answer of a query, as ``evaluate`` hands it to ``query/run`` and the wires."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from orrery.kernels.label_rows import LabelRows
 from orrery.languages.promql.values import Bools, Floats, Indexes, Vector
 from orrery.model.effects import Labels, SampleFrames
 
@@ -19,7 +21,7 @@ class Result:
     """
 
     kind: str
-    labels: tuple[Labels, ...]
+    labels: Sequence[Labels]
     times_ns: Indexes
     values: Floats
     present: Bools
@@ -30,7 +32,10 @@ class Result:
 
 
 def by_labels(vector: Vector) -> Vector:
-    order = sorted(range(len(vector.labels)), key=vector.labels.__getitem__)
+    labels = vector.labels
+    if isinstance(labels, LabelRows):
+        return vector.rows(labels.order())
+    order = sorted(range(len(labels)), key=labels.__getitem__)
     return vector.rows(np.array(order, dtype=np.int64))
 
 

@@ -3,6 +3,7 @@
 A vector is a table: one row a series, one column a step. A scalar is one float64 a step.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orrery.errors import Invalid
+from orrery.kernels.label_rows import LabelRows, join_rows, take_rows
 from orrery.languages.promql.tokens import place
 from orrery.model.effects import Labels
 from orrery.model.selector import PROMQL_NAME
@@ -54,7 +56,7 @@ class Steps:
 class Vector:
     """``values`` and ``present`` have shape (series, steps); absent values mean nothing."""
 
-    labels: list[Labels]
+    labels: Sequence[Labels]
     values: Floats
     present: Bools
 
@@ -63,8 +65,7 @@ class Vector:
 
     def rows(self, index: Indexes | Bools) -> "Vector":
         chosen = np.arange(len(self.labels))[index]
-        labels = [self.labels[row] for row in chosen]
-        return Vector(labels, self.values[chosen], self.present[chosen])
+        return Vector(take_rows(self.labels, chosen), self.values[chosen], self.present[chosen])
 
     def without_empty_rows(self) -> "Vector":
         used: Bools = np.asarray(self.present.any(axis=1))
@@ -84,7 +85,7 @@ def concatenate(parts: list[Vector], steps: Steps) -> Vector:
         return empty(steps)
     if len(parts) == 1:
         return parts[0]
-    labels = [one for part in parts for one in part.labels]
+    labels = join_rows([part.labels for part in parts])
     values = np.concatenate([part.values for part in parts])
     return Vector(labels, values, np.concatenate([part.present for part in parts]))
 
@@ -104,7 +105,11 @@ def drop_name(labels: Labels) -> Labels:
 
 def without_names(vector: Vector) -> Vector:
     """The vector without metric names; raises where that makes two series one."""
-    labels = [drop_name(one) for one in vector.labels]
+    labels = vector.labels
+    if isinstance(labels, LabelRows):
+        labels = labels.with_labels(sorted(NAME_LABELS), without=True)
+    else:
+        labels = [drop_name(one) for one in labels]
     return merge_duplicates(Vector(labels, vector.values, vector.present))
 
 
@@ -114,16 +119,31 @@ def set_labels(labels: Labels, changes: dict[str, str]) -> Labels:
     return tuple(sorted((name, value) for name, value in merged.items() if value))
 
 
-def group_index(keys: list[Labels]) -> tuple[Indexes, list[Labels]]:
+def group_index(keys: Sequence[Labels]) -> tuple[Indexes, Sequence[Labels]]:
     """For each key the number of its group, and the groups in the order they are first seen."""
+    if isinstance(keys, LabelRows):
+        return keys.groups()
     numbers: dict[Labels, int] = {}
     index = [numbers.setdefault(key, len(numbers)) for key in keys]
     return np.array(index, dtype=np.int64), list(numbers)
 
 
+def values_of(labels: Sequence[Labels], label: str) -> Sequence[str]:
+    """Distinct values of a label, in the order they are seen."""
+    if isinstance(labels, LabelRows):
+        return labels.values(label)
+    return list(dict.fromkeys(value for one in labels for name, value in one if name == label))
+
+
+def is_distinct(labels: Sequence[Labels]) -> bool:
+    if isinstance(labels, LabelRows):
+        return labels.is_distinct()
+    return len(set(labels)) == len(labels)
+
+
 def merge_duplicates(vector: Vector) -> Vector:
     """Rows of equal labels made one, where they are never present at the same step."""
-    if len(set(vector.labels)) == len(vector.labels):
+    if is_distinct(vector.labels):
         return vector
     index, groups = group_index(vector.labels)
     shape = (len(groups), vector.values.shape[1])

@@ -1,0 +1,197 @@
+//! Reads series out of a block, one after the other; `block` is the caller.
+//!
+//! Neighbours share directories and time pages: what one series needed is kept for the next.
+
+use crate::block::{Block, at_offset};
+use crate::block_layout::{self as layout, Chunk, ChunkBefore, GROUP_ENTRIES, TimeEntry};
+use crate::error::{CoreError, Result};
+use crate::index::SeriesSymbols;
+use crate::label_rows::LabelRowsBuilder;
+use crate::pages;
+use crate::sample::Run;
+use crate::section::SectionKind;
+use crate::source::TimeRange;
+use crate::varint;
+use hashbrown::HashMap;
+
+/// Decoded time pages a reader keeps, of 64 KiB at most each.
+const TIME_PAGES_MAX: usize = 16;
+
+fn group_of(ordinal: u32) -> u32 {
+    ordinal / GROUP_ENTRIES as u32
+}
+
+/// Adds the labels of series as `PromQL` shows them; `ordinals` rise.
+pub fn put_labels(block: &Block, ordinals: &[u32], out: &mut LabelRowsBuilder) -> Result<()> {
+    let symbols = block.symbols();
+    let mut numbers: HashMap<u32, u32> = HashMap::new();
+    let mut number = |symbol: u32, out: &mut LabelRowsBuilder| -> Result<u32> {
+        if let Some(&known) = numbers.get(&symbol) {
+            return Ok(known);
+        }
+        let new = out.number(symbols.get(symbol)?)?;
+        numbers.insert(symbol, new);
+        Ok(new)
+    };
+    let mut pairs = Vec::new();
+    for neighbours in ordinals.chunk_by(|a, b| group_of(*a) == group_of(*b)) {
+        let (kind, offsets) = (SectionKind::Series, SectionKind::SeriesOffsets);
+        let count = block.footer().series_count;
+        let group = block.group(kind, offsets, neighbours[0], count)?;
+        let (mut at, mut place, mut series) = (0, 0, SeriesSymbols::default());
+        for &ordinal in neighbours {
+            while place <= ordinal as usize % GROUP_ENTRIES {
+                layout::get_series(group, &mut at, &mut series)?;
+                place += 1;
+            }
+            let name = number(series.name, out)?;
+            let field = match series.field {
+                Some(field) => Some(number(field, out)?),
+                None => None,
+            };
+            pairs.clear();
+            for &(label, value) in &series.labels {
+                pairs.push((number(label, out)?, number(value, out)?));
+            }
+            out.add_numbered(name, field, &pairs)?;
+        }
+    }
+    Ok(())
+}
+
+/// A time page, decoded once it is needed.
+#[derive(Default)]
+struct Times {
+    /// One more than its index; 0 is none.
+    key: u64,
+    entry: TimeEntry,
+    decoded: Vec<i64>,
+}
+
+impl Times {
+    fn seek(&mut self, block: &Block, index: u32) -> Result<()> {
+        let key = u64::from(index) + 1;
+        if self.key != key {
+            self.key = 0;
+            self.decoded.clear();
+            self.entry = block.time_entry(index)?;
+            self.key = key;
+        }
+        Ok(())
+    }
+
+    fn overlaps(&self, range: TimeRange) -> bool {
+        self.entry.min_ns <= range.max_ns && range.min_ns <= self.entry.max_ns
+    }
+
+    fn decode(&mut self, block: &Block) -> Result<&[i64]> {
+        if self.decoded.is_empty() {
+            let page = block.page(self.entry.offset, self.entry.length)?;
+            pages::decode_times(page, &mut self.decoded)
+                .map_err(|error| at_offset(self.entry.offset, error))?;
+        }
+        Ok(&self.decoded)
+    }
+}
+
+/// What a reader keeps of a block between one series and the next.
+#[derive(Default)]
+pub struct Kept {
+    group: Option<u32>,
+    /// Of every series of the group; `ends` says where each one's own end.
+    chunks: Vec<Chunk>,
+    ends: Vec<usize>,
+    /// A time page is kept at its index modulo their number.
+    times: [Times; TIME_PAGES_MAX],
+}
+
+impl Kept {
+    /// As `Source::read`.
+    pub fn read(
+        &mut self,
+        block: &Block,
+        ordinal: u32,
+        range: TimeRange,
+        out: &mut Vec<Run>,
+    ) -> Result<()> {
+        self.seek(block, ordinal)?;
+        let first = out.len();
+        for at in self.chunks_of(ordinal)? {
+            let chunk = self.chunks[at];
+            let times = &mut self.times[chunk.time_index as usize % TIME_PAGES_MAX];
+            times.seek(block, chunk.time_index)?;
+            if !times.overlaps(range) {
+                continue;
+            }
+            let times_ns = times.decode(block)?;
+            let from = times_ns.partition_point(|&time| time < range.min_ns);
+            let to = times_ns.partition_point(|&time| time <= range.max_ns);
+            if from >= to {
+                // A page may overlap the range and still have no sample inside it.
+                continue;
+            }
+            if out.len() == first || out.last().is_none_or(|run| run.kind != chunk.kind) {
+                out.push(Run::new(chunk.kind));
+            }
+            if let Some(run) = out.last_mut() {
+                read_values(block, &chunk, times_ns.len(), (from, to), run)?;
+                run.times_ns.extend_from_slice(&times_ns[from..to]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the chunks of the group that holds the series, unless they stand here.
+    fn seek(&mut self, block: &Block, ordinal: u32) -> Result<()> {
+        let group = group_of(ordinal);
+        if self.group == Some(group) {
+            return Ok(());
+        }
+        self.group = None;
+        self.chunks.clear();
+        self.ends.clear();
+        let (kind, offsets) = (SectionKind::Chunks, SectionKind::ChunksOffsets);
+        let bytes = block.group(kind, offsets, ordinal, block.footer().series_count)?;
+        let (mut at, mut before) = (0, ChunkBefore::default());
+        while at < bytes.len() && self.ends.len() < GROUP_ENTRIES {
+            for _ in 0..varint::get(bytes, &mut at)? {
+                self.chunks
+                    .push(layout::get_chunk(bytes, &mut at, &mut before)?);
+            }
+            self.ends.push(self.chunks.len());
+        }
+        self.group = Some(group);
+        Ok(())
+    }
+
+    fn chunks_of(&self, ordinal: u32) -> Result<std::ops::Range<usize>> {
+        let place = ordinal as usize % GROUP_ENTRIES;
+        let end = self.ends.get(place).copied().ok_or_else(|| {
+            CoreError::Corrupt(format!("section chunks: series {ordinal} has no entry"))
+        })?;
+        let from = place.checked_sub(1).map_or(0, |before| self.ends[before]);
+        Ok(from..end)
+    }
+}
+
+/// Appends the values at `inside.0..inside.1` of a page that holds `count`.
+fn read_values(
+    block: &Block,
+    chunk: &Chunk,
+    count: usize,
+    inside: (usize, usize),
+    run: &mut Run,
+) -> Result<()> {
+    let old = run.values.len();
+    pages::decode_values(block.page(chunk.offset, chunk.length)?, run)
+        .map_err(|error| at_offset(chunk.offset, error))?;
+    if run.values.len() - old != count {
+        return Err(CoreError::Corrupt(format!(
+            "pages at offset {}: the page has not as many values as times",
+            chunk.offset
+        )));
+    }
+    run.values.truncate(old + inside.1);
+    run.values.drain(old..old + inside.0);
+    Ok(())
+}
