@@ -4,10 +4,10 @@
 //! prints them, so that label sets become objects of the interpreter only where somebody looks into them.
 
 use crate::answer::push_text;
-use crate::error::Result;
+use crate::error::{CoreError, Result};
 use crate::index::Interner;
 use crate::series::SeriesView;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use std::sync::Arc;
 
 const NAME: &str = "__name__";
@@ -52,6 +52,30 @@ impl Texts {
             }
         }
         None
+    }
+
+    /// These and others in one, and for each of these its new number.
+    fn joined<'a>(&'a self, others: impl Iterator<Item = &'a str>) -> (Self, Vec<u32>) {
+        let mut all: Vec<&str> = self.iter().collect();
+        let mut seen: HashSet<&str> = HashSet::new();
+        all.extend(others.filter(|text| self.find(text).is_none() && seen.insert(text)));
+        all.sort_unstable();
+        let texts = Self::of(all.into_iter());
+        let numbers = texts.numbers_of(self);
+        (texts, numbers)
+    }
+
+    /// For each text of `other`, which holds none but these, its number here.
+    fn numbers_of(&self, other: &Self) -> Vec<u32> {
+        let mut number = 0;
+        let mut numbers = Vec::with_capacity(other.len());
+        for text in other.iter() {
+            while (number as usize) < self.len() && self.get(number) != text {
+                number += 1;
+            }
+            numbers.push(number);
+        }
+        numbers
     }
 
     fn of<'a>(sorted: impl Iterator<Item = &'a str>) -> Self {
@@ -181,6 +205,58 @@ impl LabelRows {
         values
     }
 
+    /// The value of a label in each row; empty where it has none.
+    pub fn column(&self, label: &str) -> Vec<&str> {
+        let Some(label) = self.texts.find(label) else {
+            return vec![""; self.len()];
+        };
+        let value = |row: &[Pair]| row.iter().find(|pair| pair.0 == label).map(|pair| pair.1);
+        self.rows()
+            .map(|row| value(row).map_or("", |number| self.texts.get(number)))
+            .collect()
+    }
+
+    /// The rows with a label set to a value each: none keeps what is there, an empty one removes it.
+    pub fn with_column(&self, label: &str, values: &[Option<String>]) -> Result<Self> {
+        if values.len() != self.len() {
+            return Err(CoreError::Invalid(format!(
+                "cannot set label {label:?}: {} values for {} series",
+                values.len(),
+                self.len()
+            )));
+        }
+        let given = values.iter().flatten().map(String::as_str);
+        let (texts, numbers) = self.texts.joined(given.chain([label]));
+        let label = texts.find(label).unwrap_or_default();
+        let mut out = Self {
+            texts: Arc::new(texts),
+            pairs: Vec::with_capacity(self.pairs.len() + self.len()),
+            ends: Vec::with_capacity(self.len()),
+        };
+        let (mut last, mut last_number) = ("", 0);
+        for (row, value) in self.rows().zip(values) {
+            let row = row
+                .iter()
+                .map(|pair| (numbers[pair.0 as usize], numbers[pair.1 as usize]));
+            let start = out.pairs.len();
+            match value.as_deref() {
+                None => out.pairs.extend(row),
+                Some(value) => {
+                    out.pairs.extend(row.filter(|pair| pair.0 != label));
+                    if value != last {
+                        (last, last_number) = (value, out.texts.find(value).unwrap_or_default());
+                    }
+                    if !value.is_empty() {
+                        let place = out.pairs[start..].partition_point(|pair| pair.0 < label);
+                        out.pairs.insert(start + place, (label, last_number));
+                    }
+                }
+            }
+            out.ends.push(out.pairs.len());
+        }
+        Ok(out)
+    }
+
     /// The rows of all parts, one part after the other.
     pub fn concatenate(parts: &[&Self]) -> Self {
         let Some(first) = parts.first() else {
@@ -200,10 +276,7 @@ impl LabelRows {
             ..Self::default()
         };
         for part in parts {
-            let numbers: Option<Vec<u32>> = (!shared).then(|| {
-                let number = |text| out.texts.find(text).unwrap_or_default();
-                part.texts.iter().map(number).collect()
-            });
+            let numbers = (!shared).then(|| out.texts.numbers_of(&part.texts));
             let shift = out.pairs.len();
             match numbers {
                 None => out.pairs.extend_from_slice(&part.pairs),
@@ -486,6 +559,19 @@ pub(crate) mod python {
             self.rows.values(label)
         }
 
+        fn column<'py>(&self, py: Python<'py>, label: &str) -> PyResult<Bound<'py, PyList>> {
+            PyList::new(py, self.rows.column(label))
+        }
+
+        fn with_column(
+            &self,
+            py: Python<'_>,
+            label: &str,
+            values: Vec<Option<String>>,
+        ) -> PyResult<Self> {
+            Ok(py.detach(|| self.rows.with_column(label, &values))?.into())
+        }
+
         #[staticmethod]
         fn concatenate(py: Python<'_>, parts: Vec<Py<PyLabelRows>>) -> PyResult<Self> {
             if parts.is_empty() {
@@ -579,6 +665,34 @@ mod tests {
         );
         assert_eq!(rows.values("__name__"), ["cpu_user", "cpu"]);
         assert_eq!(rows.values("absent"), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn a_label_is_read_and_set_row_by_row() {
+        let rows = sample();
+        assert_eq!(rows.column("host"), ["b", "", "a"]);
+        assert_eq!(rows.column("absent"), ["", "", ""]);
+        let set = |label, values: [Option<&str>; 3]| {
+            let values = values.map(|value| value.map(str::to_owned));
+            shown(&rows.with_column(label, &values).unwrap())
+        };
+        assert_eq!(
+            set("host", [Some("new"), Some("c"), Some("")]),
+            [
+                "__name__=cpu_user,host=new,zone=x",
+                "Host=b,__name__=cpu,host=c",
+                "__name__=cpu_user,zone=x"
+            ]
+        );
+        assert_eq!(
+            set("A", [None, Some(""), Some("x")]),
+            [
+                "__name__=cpu_user,host=b,zone=x",
+                "Host=b,__name__=cpu",
+                "A=x,__name__=cpu_user,host=a,zone=x"
+            ]
+        );
+        assert!(rows.with_column("a", &[None]).is_err());
     }
 
     #[test]

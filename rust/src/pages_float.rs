@@ -213,8 +213,16 @@ fn get_decimals(bytes: &[u8], at: &mut usize, out: &mut [i64]) -> Result<()> {
         exceptions.push((position, bits));
     }
     pages_integer::decode(bytes, at, out)?;
-    for slot in out.iter_mut() {
-        *slot = divided(*slot, scale).to_bits() as i64;
+    if exponent == 0 {
+        // Whole numbers: what a division by one would leave as it is.
+        for slot in out.iter_mut() {
+            let biased = slot.wrapping_add(ROUNDING.to_bits() as i64);
+            *slot = (f64::from_bits(biased as u64) - ROUNDING).to_bits() as i64;
+        }
+    } else {
+        for slot in out.iter_mut() {
+            *slot = divided(*slot, scale).to_bits() as i64;
+        }
     }
     for (position, bits) in exceptions {
         let slot = out.get_mut(position).ok_or_else(|| {

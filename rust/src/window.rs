@@ -265,12 +265,8 @@ fn slide(
     let (mut from, mut to, mut unpolled) = (0, 0, 0);
     for (step, (value, present)) in row.values.iter_mut().zip(row.present).enumerate() {
         let Edges { start_ns, end_ns } = steps.edges(step);
-        while to < times.len() && times[to] <= end_ns {
-            to += 1;
-        }
-        while from < to && times[from] <= start_ns {
-            from += 1;
-        }
+        to = pass(times, to, end_ns);
+        from = pass(&times[..to], from, start_ns);
         unpolled += 1 + (to - from);
         if unpolled >= POLL_EVERY {
             meter.check()?;
@@ -285,6 +281,19 @@ fn slide(
         *value = found.unwrap_or(0.0);
     }
     Ok(())
+}
+
+/// The first place from `at` on whose time lies behind `until_ns`. Steps double, so that a wide
+/// window costs few looks and a narrow one no more than a plain walk.
+#[inline]
+fn pass(times: &[i64], mut at: usize, until_ns: i64) -> usize {
+    let mut hop = 1;
+    while times.get(at + hop - 1).is_some_and(|&t| t <= until_ns) {
+        at += hop;
+        hop *= 2;
+    }
+    let end = (at + hop - 1).min(times.len());
+    at + times[at..end].partition_point(|&time| time <= until_ns)
 }
 
 fn run_over(
@@ -454,6 +463,20 @@ impl Extreme {
         }
     }
 
+    /// Of a window's values, which are not none: the earliest of equal ones, NaN only of NaNs.
+    fn of(self, values: &[f64]) -> f64 {
+        let places = values.iter().position(|value| !value.is_nan());
+        let Some(first) = places else {
+            return values.last().copied().unwrap_or(f64::NAN);
+        };
+        let rest = values[first..].iter().copied();
+        if self.is_max {
+            rest.fold(values[first], |best, new| if new > best { new } else { best })
+        } else {
+            rest.fold(values[first], |best, new| if new < best { new } else { best })
+        }
+    }
+
     /// Whether `new` makes `old`, which came before it, impossible as the answer.
     fn displaces(self, new: f64, old: f64) -> bool {
         if new == old {
@@ -473,6 +496,12 @@ fn run_extreme(
     row: Row<'_>,
     meter: &Meter,
 ) -> Result<()> {
+    if !extreme.wants_time && steps.range_ns <= steps.step_ns {
+        // No sample is seen twice: nothing is worth remembering.
+        return slide(times, steps, row, meter, |Span { from, to, .. }| {
+            Some(extreme.of(&values[from..to]))
+        });
+    }
     let mut candidates: VecDeque<usize> = VecDeque::new();
     let mut seen = 0;
     slide(times, steps, row, meter, |Span { from, to, .. }| {

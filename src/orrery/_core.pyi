@@ -256,6 +256,12 @@ class LabelRows(Sequence[tuple[tuple[str, str], ...]]):
     def values(self, label: str) -> list[str]:
         """Distinct values of a label, in the order of the rows that have it."""
 
+    def column(self, label: str) -> list[str]:
+        """Its value in each row; empty where a row has none."""
+
+    def with_column(self, label: str, values: Sequence[str | None]) -> LabelRows:
+        """The label set in each row; None keeps what is there, an empty text removes it."""
+
     @staticmethod
     def concatenate(parts: Sequence[LabelRows]) -> LabelRows: ...
 

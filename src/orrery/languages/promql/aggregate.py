@@ -11,7 +11,7 @@ from hashlib import blake2b
 import numpy as np
 
 from orrery.kernels.aggregate import aggregate, pick
-from orrery.kernels.label_rows import LabelRows
+from orrery.kernels.label_rows import join_rows
 from orrery.languages.promql.durations import format_number, format_plain
 from orrery.languages.promql.nodes import Aggregation
 from orrery.languages.promql.tokens import go_quote, is_utf8
@@ -27,6 +27,7 @@ from orrery.languages.promql.values import (
     fail,
     group_index,
     set_labels,
+    with_labels,
 )
 from orrery.model.effects import Labels
 
@@ -45,20 +46,8 @@ _COMBINED_BY: dict[str, Callable[[Floats, Floats], Floats]] = {
 
 def grouped(labels: Sequence[Labels], node: Aggregation) -> tuple[Indexes, Sequence[Labels]]:
     """For each series the number of its group, and what names each group."""
-    if isinstance(labels, LabelRows):
-        names = [*node.grouping, *NAME_LABELS] if node.without else node.grouping
-        return labels.with_labels(names, without=node.without).groups()
-    key = group_key(node)
-    return group_index([key(one) for one in labels])
-
-
-def group_key(node: Aggregation) -> Callable[[Labels], Labels]:
-    """What names the group of a series."""
-    named = frozenset(node.grouping)
-    if node.without:
-        dropped = named | NAME_LABELS
-        return lambda labels: tuple(pair for pair in labels if pair[0] not in dropped)
-    return lambda labels: tuple(pair for pair in labels if pair[0] in named)
+    names = [*node.grouping, *NAME_LABELS] if node.without else node.grouping
+    return group_index(with_labels(labels, names, without=node.without))
 
 
 @dataclass(slots=True, eq=False)
@@ -87,7 +76,7 @@ class Running:
 
     node: Aggregation
     steps: Steps
-    groups: dict[Labels, int] = field(default_factory=dict)
+    groups: Sequence[Labels] = ()
     state: dict[str, Table] = field(default_factory=dict)
 
     def add(self, batch: Vector) -> None:
@@ -98,11 +87,19 @@ class Running:
             name: _aggregate(name, batch, index, keys, NO_PARAMETER)
             for name in self._parts_needed()
         }
-        groups = self.groups
-        rows = np.array([groups.setdefault(one, len(groups)) for one in keys], dtype=np.int64)
+        rows = self._rows_of(keys)
         for name in parts:
-            self.state.setdefault(name, Table.empty(self.steps.count)).grow(len(groups))
+            self.state.setdefault(name, Table.empty(self.steps.count)).grow(len(self.groups))
         self._combine(parts, rows)
+
+    def _rows_of(self, keys: Sequence[Labels]) -> Indexes:
+        """The rows of these groups, which are distinct; the table gets room for new ones."""
+        held = len(self.groups)
+        if not held:
+            self.groups = keys
+            return np.arange(len(keys), dtype=np.int64)
+        index, self.groups = group_index(join_rows([self.groups, keys]))
+        return index[held:]
 
     def _parts_needed(self) -> tuple[str, ...]:
         match self.node.operator:
@@ -137,7 +134,7 @@ class Running:
         count = len(self.groups)
         values, present = self.state[name].values[:count], self.state[name].present[:count]
         values = np.sqrt(values) if self.node.operator == "stddev" else values
-        return Vector(list(self.groups), values, present).without_empty_rows()
+        return Vector(self.groups, values, present).without_empty_rows()
 
 
 def _aggregate(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from orrery.kernels.label_rows import join_rows
 from orrery.languages.promql.nodes import COMPARISONS, Card, Matching
 from orrery.languages.promql.tokens import go_quote
 from orrery.languages.promql.values import (
@@ -22,6 +23,7 @@ from orrery.languages.promql.values import (
     fail,
     group_index,
     merge_duplicates,
+    with_labels,
 )
 from orrery.model.effects import Labels
 
@@ -68,12 +70,11 @@ def keeps_name(operator: str, *, return_bool: bool) -> bool:
     return operator in COMPARISONS and not return_bool
 
 
-def match_key(labels: Labels, matching: Matching) -> Labels:
-    """The labels two series must share to pair up."""
-    named = frozenset(matching.labels)
+def match_keys(labels: Sequence[Labels], matching: Matching) -> Sequence[Labels]:
+    """The labels that series must share to pair up, for each of ``labels``."""
     if matching.on:
-        return tuple(pair for pair in labels if pair[0] in named)
-    return tuple(pair for pair in labels if pair[0] not in named and pair[0] not in NAME_LABELS)
+        return with_labels(labels, matching.labels, without=False)
+    return with_labels(labels, [*matching.labels, *NAME_LABELS], without=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,7 +92,7 @@ class Sides:
 def _sides(left: Vector, right: Vector, matching: Matching) -> Sides:
     swapped = matching.card is Card.ONE_TO_MANY
     many, one = (right, left) if swapped else (left, right)
-    keys = [match_key(labels, matching) for labels in (*many.labels, *one.labels)]
+    keys = match_keys(join_rows([many.labels, one.labels]), matching)
     index, groups = group_index(keys)
     count = len(many.labels)
     return Sides(many, one, index[:count], index[count:], groups, swapped)
@@ -138,7 +139,7 @@ def set_operation(operator: str, left: Vector, right: Vector, matching: Matching
     count = len(sides.keys)
     if operator == "or":
         taken = any_of_group(left.present, sides.many_groups, count)[sides.one_groups]
-        labels = [*left.labels, *right.labels]
+        labels = join_rows([left.labels, right.labels])
         values = np.concatenate([left.values, right.values])
         present = np.concatenate([left.present, right.present & ~taken])
         return merge_duplicates(Vector(labels, values, present).without_empty_rows())

@@ -245,6 +245,8 @@ _SHORT = {
 
 def go_quote(text: str) -> str:
     """``text`` as Go's ``%q`` writes it."""
+    if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+        return f'"{text}"'
     return '"' + "".join(_quote_character(character) for character in text) + '"'
 
 

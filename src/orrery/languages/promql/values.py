@@ -105,11 +105,7 @@ def drop_name(labels: Labels) -> Labels:
 
 def without_names(vector: Vector) -> Vector:
     """The vector without metric names; raises where that makes two series one."""
-    labels = vector.labels
-    if isinstance(labels, LabelRows):
-        labels = labels.with_labels(sorted(NAME_LABELS), without=True)
-    else:
-        labels = [drop_name(one) for one in labels]
+    labels = with_labels(vector.labels, sorted(NAME_LABELS), without=True)
     return merge_duplicates(Vector(labels, vector.values, vector.present))
 
 
@@ -117,6 +113,35 @@ def set_labels(labels: Labels, changes: dict[str, str]) -> Labels:
     """``labels`` with ``changes`` applied; an empty value removes a label."""
     merged = {**dict(labels), **changes}
     return tuple(sorted((name, value) for name, value in merged.items() if value))
+
+
+def column(labels: Sequence[Labels], name: str) -> list[str]:
+    """The value of a label in each of ``labels``; empty where it has none."""
+    if isinstance(labels, LabelRows):
+        return labels.column(name)
+    return [dict(one).get(name, "") for one in labels]
+
+
+def with_column(
+    labels: Sequence[Labels], name: str, values: Sequence[str | None]
+) -> Sequence[Labels]:
+    """A label set in each of ``labels``: None keeps what is there, an empty text removes it."""
+    if isinstance(labels, LabelRows):
+        return labels.with_column(name, values)
+    return [
+        old if new is None else set_labels(old, {name: new})
+        for old, new in zip(labels, values, strict=True)
+    ]
+
+
+def with_labels(
+    labels: Sequence[Labels], names: Sequence[str], *, without: bool
+) -> Sequence[Labels]:
+    """Each of ``labels`` with only the named ones, or without them."""
+    if isinstance(labels, LabelRows):
+        return labels.with_labels(names, without=without)
+    named = frozenset(names)
+    return [tuple(pair for pair in one if (pair[0] in named) != without) for one in labels]
 
 
 def group_index(keys: Sequence[Labels]) -> tuple[Indexes, Sequence[Labels]]:

@@ -4,7 +4,13 @@ from orrery.errors import Invalid
 from orrery.kernels.relabel import expand_matches
 from orrery.languages.promql.functions.registry import STRING, VECTOR, Arguments, whole
 from orrery.languages.promql.tokens import go_quote, is_utf8
-from orrery.languages.promql.values import Vector, fail, merge_duplicates, set_labels
+from orrery.languages.promql.values import (
+    Vector,
+    column,
+    fail,
+    merge_duplicates,
+    with_column,
+)
 
 
 def is_label_name(name: str) -> bool:
@@ -20,15 +26,11 @@ def label_replace(arguments: Arguments) -> Vector:
     if not is_label_name(target):
         fail(f"invalid destination label name in label_replace(): {target}")
     try:
-        texts = [dict(labels).get(source, "") for labels in vector.labels]
-        expanded = expand_matches(pattern, template, texts)
+        expanded = expand_matches(pattern, template, column(vector.labels, source))
     except Invalid as error:
         cause = f"invalid regular expression in label_replace(): {pattern}"
         raise type(error)(f"{cause}: {error}") from error
-    labels = [
-        old if new is None else set_labels(old, {target: new})
-        for old, new in zip(vector.labels, expanded, strict=True)
-    ]
+    labels = with_column(vector.labels, target, expanded)
     return merge_duplicates(Vector(labels, vector.values, vector.present))
 
 
@@ -42,9 +44,9 @@ def label_join(arguments: Arguments) -> Vector:
             fail(f"invalid source label name in label_join(): {go_quote(source)}")
     if not is_label_name(target):
         fail(f"invalid destination label name in label_join(): {go_quote(target)}")
-    labels = []
-    for old in vector.labels:
-        held = dict(old)
-        joined = separator.join(held.get(source, "") for source in sources)
-        labels.append(set_labels(old, {target: joined}))
+    joined = [""] * len(vector.labels)
+    if sources:
+        columns = [column(vector.labels, source) for source in sources]
+        joined = [separator.join(texts) for texts in zip(*columns, strict=True)]
+    labels = with_column(vector.labels, target, joined)
     return merge_duplicates(Vector(labels, vector.values, vector.present))
