@@ -161,8 +161,11 @@ pub fn quantile_of(q: f64, values: &[f64], scratch: &mut Vec<f64>) -> f64 {
     quantile(q, scratch)
 }
 
-/// The median of the distances from the median.
+/// The median of the distances from the median; NaN where any value is.
 pub fn median_deviation(values: &[f64], scratch: &mut Vec<f64>) -> f64 {
+    if values.iter().any(|value| value.is_nan()) {
+        return f64::NAN;
+    }
     let median = quantile_of(0.5, values, scratch);
     scratch.clear();
     scratch.extend(values.iter().map(|value| (value - median).abs()));
@@ -289,6 +292,7 @@ mod tests {
             median_deviation(&[4.0, 6.0, 2.0, 1.0, 999.0, 1.0], &mut Vec::new()),
             2.0
         );
+        assert!(median_deviation(&[1.0, 2.0, f64::NAN, 4.0], &mut Vec::new()).is_nan());
     }
 
     #[test]

@@ -27,8 +27,11 @@ pub enum Function {
     Irate,
     Idelta,
     Deriv,
+    /// Measured from the step, moved by `moved_seconds`: where `@` pins what is seen, the step of
+    /// the query lies elsewhere.
     PredictLinear {
         ahead_seconds: f64,
+        moved_seconds: f64,
     },
     Resets,
     Changes,
@@ -66,7 +69,10 @@ impl Function {
             ("irate", []) => Self::Irate,
             ("idelta", []) => Self::Idelta,
             ("deriv", []) => Self::Deriv,
-            ("predict_linear", &[ahead_seconds]) => Self::PredictLinear { ahead_seconds },
+            ("predict_linear", &[ahead_seconds, moved_seconds]) => Self::PredictLinear {
+                ahead_seconds,
+                moved_seconds,
+            },
             ("resets", []) => Self::Resets,
             ("changes", []) => Self::Changes,
             ("avg_over_time", []) => Self::Avg,
@@ -352,9 +358,14 @@ fn run_over(
         Function::Deriv => each_window!(|t: &[i64], v| {
             range::linear_regression(t, v, t[0]).map(|(slope, _)| slope)
         }),
-        Function::PredictLinear { ahead_seconds } => each!(|span: Span| {
+        Function::PredictLinear {
+            ahead_seconds,
+            moved_seconds,
+        } => each!(|span: Span| {
             let (t, v) = (&times[span.from..span.to], &values[span.from..span.to]);
-            let (slope, now) = range::linear_regression(t, v, steps.time_ns(span.step))?;
+            let moved_ns = (moved_seconds * 1e9) as i64;
+            let origin_ns = steps.time_ns(span.step).saturating_add(moved_ns);
+            let (slope, now) = range::linear_regression(t, v, origin_ns)?;
             Some(slope * ahead_seconds + now)
         }),
         Function::Sum => each_window!(|_, v| Some(range::sum(v))),
@@ -753,7 +764,7 @@ mod tests {
             ("ts_of_first_over_time", &[], 10.0),
             ("ts_of_last_over_time", &[], 50.0),
             ("deriv", &[], 0.1),
-            ("predict_linear", &[10.0], 6.8),
+            ("predict_linear", &[10.0, 0.0], 6.8),
         ] {
             let got = answers(name, parameters, &RAMP, &window)[0].unwrap();
             assert!((got - expected).abs() < 1e-12, "{name}: {got}");

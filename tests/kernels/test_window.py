@@ -135,7 +135,7 @@ def expected(function: str, samples: Samples, start: int, end: int, parameters) 
 
 
 PARAMETERS = {
-    "predict_linear": (60.0,),
+    "predict_linear": (60.0, 0.0),
     "quantile_over_time": (0.3,),
     "double_exponential_smoothing": (0.4, 0.7),
 }

@@ -22,7 +22,7 @@ FUNCTIONS = {
     "irate": 0,
     "idelta": 0,
     "deriv": 0,
-    "predict_linear": 1,
+    "predict_linear": 2,
     "resets": 0,
     "changes": 0,
     "avg_over_time": 0,

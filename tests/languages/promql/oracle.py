@@ -38,7 +38,7 @@ def window(
     if function in ("rate", "increase", "delta"):
         return extrapolated(function, seen, end - range_ns, end)
     if function == "predict_linear":
-        line = regression(seen, step_ns_at)
+        line = regression(seen, step_ns_at + round(parameters[1] * SECOND_NS))
         return None if line is None else line[0] * parameters[0] + line[1]
     if function == "deriv":
         line = regression(seen, seen[0][0])

@@ -183,7 +183,9 @@ def count_values(node: Aggregation, vector: Vector, label: str, *, cells_max: in
     index, keys = grouped(vector.labels, node)
     row, step = np.nonzero(vector.present)
     values = vector.values[row, step]
-    distinct, number = np.unique(values, return_inverse=True)
+    # By their bits: the label of -0 is not that of 0.
+    bits, number = np.unique(values.view(np.int64), return_inverse=True)
+    distinct = bits.view(np.float64)
     cells, cell = np.unique(index[row] * max(1, len(distinct)) + number, return_inverse=True)
     if len(cells) * vector.values.shape[1] > cells_max:
         fail(f"count_values gives {len(cells)} series: more cells than cells_max {cells_max}")

@@ -69,21 +69,14 @@ class Checker:
             self.fail(node, f"expected type {wanted} in {context}, got {found}")
 
     def selector(self, node: VectorSelector) -> Kind:
-        try:
-            is_empty = all([_matches_empty(matcher) for matcher in node.matchers])
-        except Invalid as error:
-            raise ParseError(self.text, node.start, str(error)) from error
-        if is_empty:
+        if not has_matcher(node, self.text):
             self.fail(node, "vector selector must contain at least one non-empty matcher")
         return Kind.VECTOR
 
     def subquery(self, node: Subquery) -> Kind:
         found = self.check(node.expression)
-        if found is not Kind.VECTOR and found is not Kind.SCALAR:
-            self.fail(node, f"subquery is only allowed on instant vector, got {found}")
-        if found is Kind.SCALAR:
-            cause = "subquery is only allowed on instant vector, got scalar instead"
-            self.fail(node, cause)
+        if found is not Kind.VECTOR:
+            self.fail(node, f"subquery is only allowed on instant vector, got {found} instead")
         return Kind.RANGE
 
     def unary(self, node: Unary) -> Kind:
@@ -146,6 +139,14 @@ class Checker:
             )
         if most is not None and count > most:
             self.fail(node, f"expected at most {most} argument(s) in call to {name}, got {count}")
+
+
+def has_matcher(node: VectorSelector, text: str) -> bool:
+    """Whether some matcher asks for a label to be there; refuses expressions it cannot read."""
+    try:
+        return not all([_matches_empty(matcher) for matcher in node.matchers])
+    except Invalid as error:
+        raise ParseError(text, node.start, str(error)) from error
 
 
 def _matches_empty(matcher: Matcher) -> bool:

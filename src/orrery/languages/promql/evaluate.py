@@ -155,8 +155,8 @@ class Evaluator:
             np.ascontiguousarray(vector.present),
             text,
             samples,
-            tuple(self.notes.warnings),
-            tuple(self.notes.infos),
+            tuple(self.notes.warnings.values()),
+            tuple(self.notes.infos.values()),
         )
 
     def range_result(self, node: Expr) -> Generator[Effect, object, Result]:
@@ -373,11 +373,14 @@ class Evaluator:
                 value = yield from self.value(argument, steps)
                 values.append(value)
         arguments = self.arguments(node, tuple(values), steps)
-        if function.check is not None:
+        if function.check is not None and not function.checks_late:
             function.check(arguments, *values)
 
         def named(batch: Vector) -> None:
             self.note_counters(node, function, batch)
+            if function.check is not None and function.checks_late:
+                read = batch.present.any(axis=0)
+                function.check(arguments, *(scalar[read] for scalar in scalars(values)))
             consume(batch if function.keeps_name else without_names(batch))
 
         parameters = self.parameters(function, source, values, steps)
@@ -398,10 +401,11 @@ class Evaluator:
         table = np.array(values, dtype=np.float64).reshape(len(values), steps.count)
         inner = source.selector if isinstance(source, RangeSelector) else source
         assert isinstance(inner, VectorSelector | Subquery)
-        if function.kernel == "predict_linear" and inner.at is not None:
-            # The prediction is for the time of the step, which `@` leaves alone.
+        if function.kernel == "predict_linear":
+            # The prediction starts at the time of the step, which `@` leaves alone.
             pinned = self.reader.pinned(inner.at, steps)
-            table = table + (steps.times_ns() - pinned.start_ns) / 1e9
+            moved_ns = steps.times_ns() - pinned.times_ns()
+            table = np.concatenate([table, moved_ns.reshape(1, -1) / 1e9])
         return table
 
     def note_counters(self, node: Call, function: OverRange, batch: Vector) -> None:
@@ -446,6 +450,10 @@ class Evaluator:
             message += f"{format_number(ratio)}, capping to {'1' if ratio > 0 else '-1'}"
             self.notes.warn(message, node.parameter.start)
         return np.clip(parameter, -1, 1)
+
+
+def scalars(values: list[Value]) -> Iterator[Floats]:
+    return (value for value in values if isinstance(value, np.ndarray))
 
 
 def has_one_name(node: Expr) -> bool:

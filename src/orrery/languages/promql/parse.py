@@ -8,7 +8,8 @@ import math
 from dataclasses import replace
 from typing import NoReturn
 
-from orrery.languages.promql.check import check
+from orrery.errors import Invalid
+from orrery.languages.promql.check import check, has_matcher
 from orrery.languages.promql.durations import SECOND_NS, duration_ns, number
 from orrery.languages.promql.nodes import (
     AGGREGATIONS,
@@ -32,6 +33,7 @@ from orrery.languages.promql.nodes import (
     VectorSelector,
 )
 from orrery.languages.promql.tokens import (
+    EmptyQuery,
     Lexer,
     ParseError,
     Token,
@@ -76,10 +78,12 @@ def parse(text: str) -> Expr:
 
 def parse_selector(text: str) -> tuple[Matcher, ...]:
     """The matchers of a bare selector, as the ``match[]`` parameter carries them."""
-    tree = parse(text)
-    if isinstance(tree, VectorSelector) and tree.at is None and not tree.offset_ns:
-        return tree.matchers
-    raise ParseError(text, 0, "expected a series selector")
+    parser = Parser(text)
+    tree = parser.selector()
+    parser.expect("end of input", "")
+    if not has_matcher(tree, text):
+        raise Invalid("match[] must contain at least one non-empty matcher")
+    return tree.matchers
 
 
 class Parser:
@@ -200,7 +204,7 @@ class Parser:
                 matching = replace(matching, fill_right=value)
         return matching
 
-    def primary(self) -> Expr:  # noqa: RET503 (the last line always raises)
+    def primary(self) -> Expr:
         token = self.current
         match token.kind:
             case "number" | "duration":
@@ -211,22 +215,17 @@ class Parser:
                 return StringLiteral(value, start=token.start, end=token.end)
             case "(":
                 return self.parenthesis()
-            case "{":
-                return self.vector_selector("", token)
             case "end of input":
-                empty = len(self.tokens) == 1
-                self.fail("no expression found in input" if empty else "unexpected end of input")
+                if len(self.tokens) == 1:
+                    raise EmptyQuery
+                self.fail("unexpected end of input")
         if token.kind in AGGREGATIONS and self.following.kind in ("(", "by", "without"):
             return self.aggregation()
         if self.following.kind == "(" and token.kind in (
             "identifier", "start", "end", "step", "range",
         ):  # fmt: skip
             return self.call()
-        named = token.kind in ("identifier", "metric identifier")
-        if named or (token.text[:1].isalpha() and token.kind not in _NOT_NAMES):
-            self.advance()
-            return self.vector_selector(token.text, token)
-        self.unexpected("")
+        return self.selector()
 
     def number_literal(self) -> NumberLiteral:
         token = self.advance()
@@ -323,6 +322,16 @@ class Parser:
 
     # --- selectors and what follows them
 
+    def selector(self) -> VectorSelector:
+        token = self.current
+        if token.kind == "{":
+            return self.vector_selector("", token)
+        named = token.kind in ("identifier", "metric identifier")
+        if not named and (token.kind in _NOT_NAMES or not token.text[:1].isalpha()):
+            self.unexpected("")
+        self.advance()
+        return self.vector_selector(token.text, token)
+
     def vector_selector(self, name: str, token: Token) -> VectorSelector:
         end = token.end
         matchers: list[Matcher] = []
@@ -383,18 +392,18 @@ class Parser:
                     return node
 
     def bracket(self, node: Expr) -> Expr:
-        self.advance()
+        opening = self.advance()
         length = self.positive_duration("range")
         if self.accept(":") is None:
             closing = self.expect("]", "subquery or range")
+            if not isinstance(node, VectorSelector):
+                self.fail("ranges only allowed for vector selectors", opening.start)
             return self.range_selector(node, length, closing.end)
         step = None if self.current.kind == "]" else self.positive_duration("subquery step")
         closing = self.expect("]", "subquery selector")
         return Subquery(node, length, step, start=node.start, end=closing.end)
 
-    def range_selector(self, node: Expr, length: int, end: int) -> RangeSelector:
-        if not isinstance(node, VectorSelector):
-            self.fail("ranges only allowed for vector selectors", node.start)
+    def range_selector(self, node: VectorSelector, length: int, end: int) -> RangeSelector:
         if node.offset_ns:
             self.fail("no offset modifiers allowed before range", node.start)
         if node.at is not None:

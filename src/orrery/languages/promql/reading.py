@@ -84,7 +84,7 @@ class Reader:
             answer = yield More(answer.more)
 
     def note_warnings(self, warnings: tuple[str, ...]) -> None:
-        self.notes.warnings.update(dict.fromkeys(warnings))
+        self.notes.warnings.update(zip(warnings, warnings, strict=True))
 
 
 def _bounded(time_ns: int) -> int:

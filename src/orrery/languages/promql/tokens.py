@@ -18,6 +18,15 @@ class ParseError(Invalid):
         super().__init__(f"{place(text, start)}: parse error: {cause}")
 
 
+class EmptyQuery(ParseError):
+    """There is nothing to point at."""
+
+    def __init__(self) -> None:
+        self.start = 0
+        self.cause = "no expression found in input"
+        Invalid.__init__(self, f"unknown position: parse error: {self.cause}")
+
+
 def place(text: str, start: int) -> str:
     """``line:column`` as Prometheus counts: from one, columns in bytes of UTF-8."""
     line = text.count("\n", 0, start) + 1
@@ -166,7 +175,7 @@ class Lexer:
             self.open_parentheses.append(self.position)
         elif symbol == ")":
             if not self.open_parentheses:
-                raise self.fail("unexpected right parenthesis ')'")
+                raise self.fail("unexpected right parenthesis ')'", self.position + 1)
             self.open_parentheses.pop()
         elif symbol in ("</", ">/"):
             raise self.fail(f"operator {symbol!r} works on native histograms: not supported yet")

@@ -184,17 +184,18 @@ def merge_duplicates(vector: Vector) -> Vector:
 
 @dataclass(slots=True)
 class Notes:
-    """The warnings and infos of one query, in the order they arose, each once."""
+    """The warnings and infos of one query, in the order they arose, each once: as in Prometheus
+    one that arises at several places is told of the last."""
 
     text: str
-    warnings: dict[str, None] = field(default_factory=dict)
-    infos: dict[str, None] = field(default_factory=dict)
+    warnings: dict[str, str] = field(default_factory=dict)
+    infos: dict[str, str] = field(default_factory=dict)
 
     def warn(self, message: str, start: int) -> None:
-        self.warnings[f"PromQL warning: {message} ({place(self.text, start)})"] = None
+        self.warnings[message] = f"PromQL warning: {message} ({place(self.text, start)})"
 
     def inform(self, message: str, start: int) -> None:
-        self.infos[f"PromQL info: {message} ({place(self.text, start)})"] = None
+        self.infos[message] = f"PromQL info: {message} ({place(self.text, start)})"
 
 
 def fail(message: str) -> NoReturn:

@@ -135,21 +135,32 @@ def round_half_up(values: Floats, nearest: Floats | float = 1.0) -> Floats:
     return np.floor(values * inverse + 0.5) / inverse
 
 
+def larger(left: Floats, right: Floats) -> Floats:
+    """As Go's ``math.Max``: NaN beside anything but +Inf is NaN."""
+    infinite = (left == np.inf) | (right == np.inf)
+    return np.where(infinite, np.inf, np.maximum(left, right))
+
+
+def smaller(left: Floats, right: Floats) -> Floats:
+    infinite = (left == -np.inf) | (right == -np.inf)
+    return np.where(infinite, -np.inf, np.minimum(left, right))
+
+
 @elementwise("clamp_min", SCALAR)
 def clamp_min(values: Floats, low: Floats) -> Floats:
-    return np.maximum(values, low)
+    return larger(values, low)
 
 
 @elementwise("clamp_max", SCALAR)
 def clamp_max(values: Floats, high: Floats) -> Floats:
-    return np.minimum(values, high)
+    return smaller(values, high)
 
 
 @whole("clamp", VECTOR, SCALAR, SCALAR)
 def clamp(arguments: Arguments) -> Vector:
     """Steps whose bounds are the wrong way round have no result."""
     vector, low, high = arguments.vector(0), arguments.scalar(1), arguments.scalar(2)
-    values = np.maximum(low, np.minimum(high, vector.values))
+    values = larger(low, smaller(high, vector.values))
     present = vector.present & ~(high < low)
     return without_names(Vector(vector.labels, values, present))
 
@@ -176,12 +187,12 @@ def pi(arguments: Arguments) -> Floats:
 
 @whole("min_of", SCALAR, SCALAR, returns=SCALAR)
 def min_of(arguments: Arguments) -> Floats:
-    return np.minimum(arguments.scalar(0), arguments.scalar(1))
+    return smaller(arguments.scalar(0), arguments.scalar(1))
 
 
 @whole("max_of", SCALAR, SCALAR, returns=SCALAR)
 def max_of(arguments: Arguments) -> Floats:
-    return np.maximum(arguments.scalar(0), arguments.scalar(1))
+    return larger(arguments.scalar(0), arguments.scalar(1))
 
 
 def nothing(arguments: Arguments) -> Vector:

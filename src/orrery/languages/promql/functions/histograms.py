@@ -101,7 +101,7 @@ def over_histograms(arguments: Arguments, index: int, read: object) -> Vector:
 
 def histograms(arguments: Arguments, index: int) -> Iterator[Histogram]:
     """The buckets grouped by everything but their bound."""
-    vector = arguments.vector(index)
+    vector = arguments.vector(index).without_empty_rows()
     members: dict[Labels, list[tuple[float, int]]] = {}
     for row, labels in enumerate(vector.labels):
         held = dict(labels)

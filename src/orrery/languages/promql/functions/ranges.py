@@ -127,7 +127,7 @@ def ts_of_max_over_time(arguments: Arguments) -> None: ...
 def ts_of_min_over_time(arguments: Arguments) -> None: ...
 
 
-@over_range("quantile_over_time", SCALAR, RANGE)
+@over_range("quantile_over_time", SCALAR, RANGE, checks_late=True)
 def quantile_over_time(arguments: Arguments, levels: Floats) -> None:
     note_bad_quantiles(arguments.notes, levels, arguments.node.arguments[0].start)
 
@@ -136,8 +136,7 @@ def quantile_over_time(arguments: Arguments, levels: Floats) -> None:
 def double_exponential_smoothing(arguments: Arguments, smoothing: Floats, trend: Floats) -> None:
     for name, factors in (("smoothing", smoothing), ("trend", trend)):
         for factor in factors[~((factors > 0) & (factors < 1))][:1]:
-            given = format_number(float(factor))
-            fail(f"invalid {name} factor. Expected: 0 < {name[0]}f < 1, got: {given}")
+            fail(f"invalid {name} factor. Expected: 0 < {name[0]}f < 1, got: {factor:f}")
 
 
 def note_bad_quantiles(notes: Notes, levels: Floats, start: int) -> None:

@@ -103,8 +103,8 @@ class Elementwise:
 
 @dataclass(frozen=True, slots=True)
 class OverRange:
-    """``check(arguments, *scalars)`` refuses or notes bad parameters; ``finish`` makes the
-    answer of what the kernel gave."""
+    """``check(arguments, *scalars)`` refuses or notes bad parameters, with ``checks_late`` only
+    those of steps that have samples; ``finish`` makes the answer of what the kernel gave."""
 
     signature: Signature
     kernel: str
@@ -112,6 +112,7 @@ class OverRange:
     is_for_counters: bool = False
     check: Callable[..., None] | None = None
     finish: Callable[[Arguments, Vector], Vector] | None = None
+    checks_late: bool = False
 
     @property
     def range_index(self) -> int:
@@ -160,11 +161,14 @@ def over_range(
     keeps_name: bool = False,
     is_for_counters: bool = False,
     finish: Callable[[Arguments, Vector], Vector] | None = None,
+    checks_late: bool = False,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     signature = Signature(parameters or (RANGE,), VECTOR)
 
     def mark(check: Callable[..., None]) -> Callable[..., None]:
-        function = OverRange(signature, kernel or name, keeps_name, is_for_counters, check, finish)
+        function = OverRange(
+            signature, kernel or name, keeps_name, is_for_counters, check, finish, checks_late
+        )
         return declare(check, name, function)
 
     return mark
