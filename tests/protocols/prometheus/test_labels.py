@@ -83,7 +83,8 @@ def test_limits_cut_and_warn(served, path):
         (
             "/labels",
             [("start", "x")],
-            'invalid parameter "start": cannot parse "x" to a valid timestamp',
+            "invalid parameter \"start\": invalid time value for 'start': "
+            'cannot parse "x" to a valid timestamp',
         ),
         (
             "/label/job/values",

@@ -8,7 +8,6 @@ from orrery.protocols.prometheus.arguments import (
     TIME_MAX_NS,
     TIME_MIN_NS,
     Arguments,
-    parse_time,
 )
 from orrery.protocols.prometheus.labels import read_selector
 from orrery.protocols.prometheus.parts import Parts
@@ -23,8 +22,8 @@ async def delete_series(parts: Parts, request: Request) -> Response:
     texts = arguments.texts("match[]")
     if not texts:
         raise Invalid("no match[] parameter provided")
-    start_ns = arguments.read_or("start", parse_time, TIME_MIN_NS)
-    end_ns = arguments.read_or("end", parse_time, TIME_MAX_NS)
+    start_ns = arguments.time_or("start", TIME_MIN_NS)
+    end_ns = arguments.time_or("end", TIME_MAX_NS)
     for selector in [read_selector(text) for text in texts]:
         reduced = Selector((*selector.matchers, *caller.forced_matchers))
         deleted = parts.delete(caller.tenant, reduced, min_ns=start_ns, max_ns=end_ns)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
+from urllib.parse import parse_qsl
 
 from orrery.errors import Invalid
 from orrery.server.http import Request
@@ -40,7 +41,11 @@ class Arguments:
     """Query and form arguments of one request; the first of a repeated one counts."""
 
     def __init__(self, request: Request) -> None:
-        self._pairs = request.arguments()
+        # As in Go a form's argument goes before one of the same name in the URL; the server
+        # gives those of the URL first.
+        asked = parse_qsl(request.query, keep_blank_values=True)
+        pairs = request.arguments()
+        self._pairs = [*pairs[len(asked) :], *pairs[: len(asked)]]
 
     def text(self, name: str) -> str:
         return next((value for key, value in self._pairs if key == name), "")
@@ -57,6 +62,15 @@ class Arguments:
 
     def read_or(self, name: str, parse: Callable[[str], T], default: T) -> T:
         return self.read(name, parse) if self.text(name) else default
+
+    def time_or(self, name: str, default: int) -> int:
+        if not self.text(name):
+            return default
+        try:
+            return parse_time(self.text(name))
+        except Invalid as error:
+            cause = f"invalid time value for '{name}': {error}"
+            raise bad_argument(name, cause) from error
 
 
 def bad_argument(name: str, cause: object) -> Invalid:
@@ -113,7 +127,7 @@ def parse_duration(text: str) -> int:
     """Float seconds or Prometheus' units (``1h30m``); nanoseconds out."""
     if FLOAT.fullmatch(text):
         seconds = float(text)
-        if not math.isfinite(seconds):
+        if not abs(seconds) < TIME_MAX_NS / SECOND_NS:
             raise Invalid(f"cannot parse {quote(text)} to a valid duration. It overflows int64")
         return within(int(seconds * SECOND_NS), text, "a valid duration")
     if text == "0":

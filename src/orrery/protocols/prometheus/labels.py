@@ -1,5 +1,6 @@
 """``/series``, ``/labels`` and ``/label/{name}/values``: what is stored, by matchers and time."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -13,7 +14,6 @@ from orrery.protocols.prometheus.arguments import (
     Arguments,
     bad_argument,
     parse_limit,
-    parse_time,
     quote,
     unescape_label,
 )
@@ -36,18 +36,23 @@ class Scope:
     text: str
 
 
-def read_scope(arguments: Arguments) -> Scope:
+def read_scope(arguments: Arguments, read: Callable[[str], Selector]) -> Scope:
     limit = arguments.read_or("limit", parse_limit, 0)
-    start_ns = arguments.read_or("start", parse_time, TIME_MIN_NS)
-    end_ns = arguments.read_or("end", parse_time, TIME_MAX_NS)
+    start_ns = arguments.time_or("start", TIME_MIN_NS)
+    end_ns = arguments.time_or("end", TIME_MAX_NS)
     texts = arguments.texts("match[]")
-    selectors = tuple(read_selector(text) for text in texts)
+    selectors = tuple(read(text) for text in texts)
     return Scope(selectors, start_ns, end_ns, limit, " ".join(texts))
 
 
+def bare_selector(text: str) -> Selector:
+    return Selector(parse_selector(text))
+
+
 def read_selector(text: str) -> Selector:
+    """Told under the argument's name, as Prometheus does for ``/series`` alone."""
     try:
-        return Selector(parse_selector(text))
+        return bare_selector(text)
     except Invalid as error:
         raise bad_argument("match[]", error) from error
 
@@ -56,7 +61,7 @@ async def series(parts: Parts, request: Request) -> Response:
     arguments = Arguments(request)
     if not arguments.texts("match[]"):
         raise Invalid("no match[] parameter provided")
-    scope = read_scope(arguments)
+    scope = read_scope(arguments, read_selector)
 
     def work(query: Query) -> Response:
         series_max = scope.limit + 1 if scope.limit else None
@@ -79,7 +84,7 @@ async def values(parts: Parts, request: Request) -> Response:
 
 
 async def listed(parts: Parts, request: Request, label: str | None, text: str) -> Response:
-    scope = read_scope(Arguments(request))
+    scope = read_scope(Arguments(request), bare_selector)
 
     def work(query: Query) -> Response:
         effect = Values(label, scope.selectors, scope.start_ns, scope.end_ns)

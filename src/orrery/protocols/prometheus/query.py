@@ -11,6 +11,8 @@ from orrery.languages.promql.result import Result
 from orrery.languages.promql.types import kind_of
 from orrery.protocols.prometheus.arguments import (
     SECOND_NS,
+    TIME_MAX_NS,
+    TIME_MIN_NS,
     Arguments,
     bad_argument,
     parse_duration,
@@ -20,6 +22,7 @@ from orrery.protocols.prometheus.arguments import (
 from orrery.protocols.prometheus.data import result_data
 from orrery.protocols.prometheus.parts import Parts
 from orrery.protocols.prometheus.render import TRUNCATED, Failed, answer, dump, success
+from orrery.protocols.prometheus.tree import tree
 from orrery.query.queries import Query
 from orrery.server.http import Request, Response
 
@@ -51,7 +54,7 @@ class Question:
 async def instant(parts: Parts, request: Request) -> Response:
     arguments = Arguments(request)
     limit = arguments.read_or("limit", parse_limit, 0)
-    time_ns = arguments.read_or("time", parse_time, parts.clock.now_ns())
+    time_ns = arguments.time_or("time", parts.clock.now_ns())
     return await ask(parts, request, question(arguments, time_ns, time_ns, 0, limit))
 
 
@@ -168,15 +171,19 @@ def limited(result: Result, limit: int) -> tuple[Result, tuple[str, ...]]:
 
 
 def statistics_of(query: Query, seconds: float, asked: Question) -> bytes | None:
-    """What is measured here; Prometheus' peak of samples in memory is not."""
+    """``totalQueryableSamples`` counts what was decoded; ``peakSamples`` is at most that."""
     if not asked.wants_statistics:
         return None
     timings = {
         "evalTotalTime": seconds,
+        "resultSortTime": 0,
+        "queryPreparationTime": 0,
+        "innerEvalTime": seconds,
         "execQueueTime": query.queued_seconds,
         "execTotalTime": query.queued_seconds + seconds,
     }
-    samples = {"totalQueryableSamples": query.budget.meter.samples_read}
+    count = query.budget.meter.samples_read
+    samples = {"totalQueryableSamples": count, "peakSamples": count}
     return dump({"timings": timings, "samples": samples})
 
 
@@ -184,14 +191,19 @@ async def exemplars(parts: Parts, request: Request) -> Response:
     """No exemplars are kept: the answer is empty, the question is still checked."""
     parts.caller(request)
     arguments = Arguments(request)
-    start_ns = arguments.read_or("start", parse_time, 0)
-    end_ns = arguments.read_or("end", parse_time, parts.clock.now_ns())
+    start_ns = arguments.time_or("start", TIME_MIN_NS)
+    end_ns = arguments.time_or("end", TIME_MAX_NS)
     if end_ns < start_ns:
-        raise bad_argument("end", "end timestamp must not be before start timestamp")
-    read_query(arguments.text("query"))
+        raise Invalid("end timestamp must not be before start timestamp")
+    parse(arguments.text("query"))
     return success([])
 
 
 async def formatted(parts: Parts, request: Request) -> Response:
     parts.caller(request)
     return success(pretty(read_query(Arguments(request).text("query"))))
+
+
+async def parsed(parts: Parts, request: Request) -> Response:
+    parts.caller(request)
+    return success(tree(read_query(Arguments(request).text("query"))))

@@ -1,10 +1,13 @@
 """``/status/...``, ``/metadata`` and the calls about parts that a Prometheus has and Orrery does
 not: what is true is told, and what is not there is an empty list."""
 
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 
+from orrery.errors import Invalid
+from orrery.languages.promql.parse import parse_selector
 from orrery.model.effects import Labels, Values
 from orrery.model.selector import PROMQL_NAME, Selector
 from orrery.protocols.prometheus.arguments import (
@@ -12,7 +15,8 @@ from orrery.protocols.prometheus.arguments import (
     TIME_MAX_NS,
     TIME_MIN_NS,
     Arguments,
-    parse_limit,
+    bad_argument,
+    quote,
 )
 from orrery.protocols.prometheus.parts import MetadataRow, Parts
 from orrery.protocols.prometheus.render import success
@@ -29,8 +33,9 @@ STATISTICS_LIMIT = 10
 EMPTY: dict[str, object] = {
     "alerts": {"alerts": []},
     "alertmanagers": {"activeAlertmanagers": [], "droppedAlertmanagers": []},
-    "rules": {"groups": []},
+    "notifications": [],
     "scrape_pools": {"scrapePools": []},
+    "status/walreplay": {"min": 0, "max": 0, "current": 0},
     "targets": {"activeTargets": [], "droppedTargets": [], "droppedTargetCounts": {}},
     "targets/metadata": [],
 }
@@ -43,6 +48,18 @@ def empty(name: str) -> Callable[[Parts, Request], Awaitable[Response]]:
         return success(EMPTY[name])
 
     return handler
+
+
+async def rules(parts: Parts, request: Request) -> Response:
+    """No rules are evaluated here: the answer is empty, the question is still checked."""
+    parts.caller(request)
+    arguments = Arguments(request)
+    kind = arguments.text("type").lower()
+    if kind not in ("", "alert", "record"):
+        raise bad_argument("type", f"not supported value {quote(kind)}")
+    for text in arguments.texts("match[]"):
+        parse_selector(text)
+    return success({"groups": []})
 
 
 async def build_information(parts: Parts, request: Request) -> Response:
@@ -85,7 +102,10 @@ async def flags(parts: Parts, request: Request) -> Response:
 
 async def statistics(parts: Parts, request: Request) -> Response:
     """``/status/tsdb``: the caller's series of the last hour, the largest groups first."""
-    limit = Arguments(request).read_or("limit", parse_limit, STATISTICS_LIMIT) or STATISTICS_LIMIT
+    text = Arguments(request).text("limit") or str(STATISTICS_LIMIT)
+    limit = read_count(text)
+    if limit is None or limit < 1:
+        raise Invalid("limit must be a positive number")
     now_ns = parts.clock.now_ns()
 
     def work(query: Query) -> Response:
@@ -144,8 +164,8 @@ def largest(counts: Counter[str], limit: int) -> list[dict[str, object]]:
 
 async def metadata(parts: Parts, request: Request) -> Response:
     arguments = Arguments(request)
-    limit = arguments.read_or("limit", parse_limit, 0)
-    metric_limit = arguments.read_or("limit_per_metric", parse_limit, 0)
+    limit = read_bound(arguments, "limit")
+    metric_limit = read_bound(arguments, "limit_per_metric")
     metric = arguments.text("metric")
 
     def work(query: Query) -> Response:
@@ -155,6 +175,18 @@ async def metadata(parts: Parts, request: Request) -> Response:
         return success(by_metric(rows, limit, metric_limit))
 
     return await parts.run(request, work, text="metadata")
+
+
+def read_bound(arguments: Arguments, name: str) -> int | None:
+    """None where there is none; a negative one is none either."""
+    count = read_count(arguments.text(name) or "-1")
+    if count is None:
+        raise Invalid(f"{name} must be a number")
+    return None if count < 0 else count
+
+
+def read_count(text: str) -> int | None:
+    return int(text) if re.fullmatch(r"[+-]?\d{1,18}", text, re.ASCII) else None
 
 
 def visible(query: Query, rows: list[MetadataRow]) -> list[MetadataRow]:
@@ -168,11 +200,11 @@ def visible(query: Query, rows: list[MetadataRow]) -> list[MetadataRow]:
 
 
 def by_metric(
-    rows: Iterable[MetadataRow], limit: int, metric_limit: int
+    rows: Iterable[MetadataRow], limit: int | None, metric_limit: int | None
 ) -> dict[str, list[dict[str, str]]]:
     found: dict[str, list[dict[str, str]]] = {}
     for name, kind, help_text, unit in rows:
-        if limit and name not in found and len(found) >= limit:
+        if limit is not None and name not in found and len(found) >= limit:
             continue
         entries = found.setdefault(name, [])
         entry = {"type": kind or "unknown", "help": help_text, "unit": unit}
