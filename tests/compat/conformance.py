@@ -1,4 +1,5 @@
-"""Runs Prometheus' own language tests, where they are present, against the evaluator in-process.
+"""Runs Prometheus' own language tests, where they are present: against the evaluator in-process,
+and for ``test_conformance`` against a server over HTTP.
 
     python -m tests.compat.conformance [-v] [FILE...]
 
@@ -155,6 +156,24 @@ def load(read, command, target: Target, context: dict) -> None:
                 samples[time_ns] = value
         if samples:
             target.store.write(labels, samples)
+
+
+def run_over_http(url: str) -> list[dict]:
+    """Every script against the server at ``url``, each cleared store a tenant of its own."""
+    read = reader()
+    header = "X-Scope-OrgID: scripts{n}"
+    target = read.HttpTarget(f"{url}/api/v1/write", url, [header], None, 0.0)
+    given = types.SimpleNamespace(
+        **vars(options()), no_native=True, skip_tag=[], refused=0, verbose=0
+    )
+    try:
+        return [
+            result
+            for path in scripts()
+            for result in read.run_file(str(path), target, given, set())
+        ]
+    finally:
+        target.close()
 
 
 def is_classic(result: dict) -> bool:
