@@ -17,11 +17,17 @@ from .conftest import Programs, Server, peer
 
 pytestmark = pytest.mark.compat
 
-QUERIES = [
-    line
-    for line in (Path(__file__).parent / "queries.txt").read_text().splitlines()
-    if line and not line.startswith("#")
-]
+ONLY_3 = "3: "
+
+
+def queries(version: int) -> list[str]:
+    lines = (Path(__file__).parent / "queries.txt").read_text().splitlines()
+    asked = [line for line in lines if line and not line.startswith("#")]
+    if version < 3:
+        return [line for line in asked if not line.startswith(ONLY_3)]
+    return [line.removeprefix(ONLY_3) for line in asked]
+
+
 COLLECT_SECONDS = float(os.environ.get("COMPAT_SECONDS", "40"))
 REMOTE_WRITE_2 = "protobuf_message: io.prometheus.write.v2.Request"
 
@@ -72,9 +78,9 @@ def same(left: Any, right: Any) -> bool:
     )
 
 
-def differing(prometheus: Server, orrery: Server, at: float) -> list[str]:
+def differing(prometheus: Server, orrery: Server, at: float, version: int) -> list[str]:
     different = []
-    for query in QUERIES:
+    for query in queries(version):
         for path, arguments in (
             ("query", {"query": query, "time": at}),
             ("query_range", {"query": query, "start": at - 15, "end": at, "step": 5}),
@@ -90,6 +96,13 @@ def differing(prometheus: Server, orrery: Server, at: float) -> list[str]:
     return different
 
 
+def stored(server: Server, path: str, at: float) -> Any:
+    """A label call about one job at times that no scrape of now adds to; in one order."""
+    fixed = {"match[]": '{job="node"}', "start": at - COLLECT_SECONDS, "end": at}
+    found = server.api(path, **fixed)["data"]
+    return sorted(found, key=lambda one: sorted(one.items())) if path == "series" else found
+
+
 def collect(programs: Programs, suite: str, extra: str, *options: str) -> tuple[Server, Server]:
     peer(suite, "prometheus")
     orrery = programs.orrery()
@@ -103,27 +116,22 @@ def collect(programs: Programs, suite: str, extra: str, *options: str) -> tuple[
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("suite", "extra", "options"),
+    ("version", "suite", "extra", "options"),
     [
-        ("bookworm", "", ()),
-        ("sid", REMOTE_WRITE_2, ("--enable-feature=metadata-wal-records",)),
+        (2, "bookworm", "", ()),
+        (3, "sid", REMOTE_WRITE_2, ("--enable-feature=metadata-wal-records",)),
     ],
     ids=["prometheus-2-remote-write-1", "prometheus-3-remote-write-2"],
 )
 def test_the_same_questions_have_the_same_answers(
-    programs: Programs, suite: str, extra: str, options: tuple[str, ...]
+    programs: Programs, version: int, suite: str, extra: str, options: tuple[str, ...]
 ) -> None:
     prometheus, orrery = collect(programs, suite, extra, *options)
     # What Prometheus has answered for this instant it has also sent on a few seconds later.
     at = math.floor(time.time()) - 6.0
-    assert differing(prometheus, orrery, at) == []
-    series = prometheus.api("series", **{"match[]": '{job="node"}'})["data"]
-    assert orrery.api("series", **{"match[]": '{job="node"}'})["data"] == sorted(
-        series, key=lambda labels: sorted(labels.items())
-    ) or len(orrery.api("series", **{"match[]": '{job="node"}'})["data"]) == len(series)
-    assert orrery.api("labels")["data"] == prometheus.api("labels")["data"]
-    values = prometheus.api("label/mode/values")["data"]
-    assert orrery.api("label/mode/values")["data"] == values
+    assert differing(prometheus, orrery, at, version) == []
+    for path in ("series", "labels", "label/mode/values", "label/__name__/values"):
+        assert stored(orrery, path, at) == stored(prometheus, path, at)
     assert orrery.api("metadata", metric="node_load1")["data"]["node_load1"][0]["type"] == "gauge"
 
 

@@ -40,6 +40,11 @@ ONE_LINE = [
     ("'a\"b'", '"a\\"b"'),
     ("rate( a[14d] )", "rate(a[2w])"),
     ("time ( )", "time()"),
+    ("a[2*5m]", "a[2 * 5m]"),
+    ("a[-5m+ (35m)]", "a[-5m + (35m)]"),
+    ("a[300 % 2m] offset -(step()*2)", "a[300 % 2m] offset -(step() * 2)"),
+    ("a offset MIN_OF(range(),1h)^2", "a offset min_of(range(), 1h) ^ 2"),
+    ("(a)[1h:max_of( step(), 1m)]", "(a)[1h:max_of(step(), 1m)]"),
 ]
 
 

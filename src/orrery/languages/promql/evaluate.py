@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterator
 
 import numpy as np
 
+from orrery.errors import Invalid
 from orrery.languages.promql import binary
 from orrery.languages.promql.aggregate import (
     CHOOSING,
@@ -31,6 +32,7 @@ from orrery.languages.promql.functions.registry import (
     functions,
 )
 from orrery.languages.promql.invariance import invariant_nodes
+from orrery.languages.promql.lengths import resolved
 from orrery.languages.promql.nodes import (
     SET_OPERATORS,
     Aggregation,
@@ -54,6 +56,7 @@ from orrery.languages.promql.result import by_labels
 from orrery.languages.promql.tokens import go_quote, is_utf8
 from orrery.languages.promql.types import kind_of
 from orrery.languages.promql.values import (
+    EvaluationError,
     Floats,
     Notes,
     Steps,
@@ -95,6 +98,10 @@ def evaluate(
     Raises EvaluationError, and Exhausted where more than ``cells_max`` values would stand in
     memory in one table.
     """
+    try:
+        expression = resolved(expression, step_ns=step_ns, range_ns=end_ns - start_ns)
+    except Invalid as error:
+        raise EvaluationError(str(error)) from error
     count = 1 if step_ns == 0 else max(0, (end_ns - start_ns) // step_ns) + 1
     steps = Steps(start_ns, step_ns, count)
     query = Query(steps, end_ns, lookback_ns, subquery_step_ns, cells_max)

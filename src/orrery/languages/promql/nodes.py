@@ -56,6 +56,17 @@ class StringLiteral(Span):
 
 
 @dataclass(frozen=True, slots=True)
+class Length:
+    """A computed duration: ``operator`` is that of arithmetic, ``(``, the name of a function, or
+    ``number`` with ``seconds``. Beside the nanoseconds it stands for, where they are known."""
+
+    operator: str
+    operands: tuple["Length", ...] = ()
+    seconds: float = 0.0
+    is_duration: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class VectorSelector(Span):
     """``matchers`` holds the name as well, where ``name`` was written before the braces."""
 
@@ -63,12 +74,14 @@ class VectorSelector(Span):
     matchers: tuple[Matcher, ...]
     offset_ns: int = 0
     at: At | None = None
+    offset_length: Length | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RangeSelector(Span):
     selector: VectorSelector
     range_ns: int
+    range_length: Length | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +93,9 @@ class Subquery(Span):
     step_ns: int | None = None
     offset_ns: int = 0
     at: At | None = None
+    range_length: Length | None = None
+    step_length: Length | None = None
+    offset_length: Length | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import NoReturn
 
 from orrery.errors import Invalid
+from orrery.languages.promql import lengths
 from orrery.languages.promql.check import check, has_matcher
 from orrery.languages.promql.durations import SECOND_NS, duration_ns, number
 from orrery.languages.promql.nodes import (
@@ -393,44 +394,30 @@ class Parser:
 
     def bracket(self, node: Expr) -> Expr:
         opening = self.advance()
-        length = self.positive_duration("range")
+        range_ns, range_length = lengths.in_brackets(self, "range")
         if self.accept(":") is None:
             closing = self.expect("]", "subquery or range")
             if not isinstance(node, VectorSelector):
                 self.fail("ranges only allowed for vector selectors", opening.start)
-            return self.range_selector(node, length, closing.end)
-        step = None if self.current.kind == "]" else self.positive_duration("subquery step")
+            if _is_moved(node):
+                self.fail("no offset modifiers allowed before range", node.start)
+            if node.at is not None:
+                self.fail("no @ modifiers allowed before range", node.start)
+            return RangeSelector(node, range_ns, range_length, start=node.start, end=closing.end)
+        step_ns: int | None = None
+        step_length = None
+        if self.current.kind != "]":
+            step_ns, step_length = lengths.in_brackets(self, "subquery step")
         closing = self.expect("]", "subquery selector")
-        return Subquery(node, length, step, start=node.start, end=closing.end)
-
-    def range_selector(self, node: VectorSelector, length: int, end: int) -> RangeSelector:
-        if node.offset_ns:
-            self.fail("no offset modifiers allowed before range", node.start)
-        if node.at is not None:
-            self.fail("no @ modifiers allowed before range", node.start)
-        return RangeSelector(node, length, start=node.start, end=end)
-
-    def positive_duration(self, context: str) -> int:
-        token = self.current
-        if token.kind in ("step", "range", "+", "-", "(", "identifier", "max", "min"):
-            self.fail("duration expressions are not supported yet")
-        length = self.plain_duration(context)
-        if length <= 0:
-            self.fail("duration must be greater than 0", token.start)
-        if self.current.kind in ("+", "-", "*", "/", "%", "^"):
-            self.fail("duration expressions are not supported yet")
-        return length
-
-    def plain_duration(self, context: str) -> int:
-        token = self.current
-        if token.kind == "duration":
-            return self.duration(self.advance())
-        if token.kind != "number":
-            self.unexpected(context, "number, duration, or step()")
-        seconds = number(self.advance().text)
-        if seconds is None or not math.isfinite(seconds) or abs(seconds) > 1e9 * 9:
-            self.fail("duration out of range", token.start)
-        return round(seconds * 1000) * 1_000_000
+        return Subquery(
+            node,
+            range_ns,
+            step_ns,
+            range_length=range_length,
+            step_length=step_length,
+            start=node.start,
+            end=closing.end,
+        )
 
     def duration(self, token: Token) -> int:
         length = duration_ns(token.text)
@@ -440,16 +427,13 @@ class Parser:
 
     def offset(self, node: Expr) -> Expr:
         self.advance()
-        sign = self.sign()
-        if self.current.kind in ("step", "range", "(", "max", "min"):
-            self.fail("duration expressions are not supported yet")
-        length = sign * self.plain_duration("offset")
+        offset_ns, offset_length = lengths.after_offset(self)
         if not isinstance(node, _SELECTED):
             cause = "offset modifier must be preceded by an instant vector selector or range"
             self.fail(f"{cause} vector selector or a subquery", node.start)
-        if _modified(node).offset_ns:
+        if _is_moved(_modified(node)):
             self.fail("offset may not be set multiple times", node.start)
-        return self.modify(node, offset_ns=length)
+        return self.modify(node, offset_ns=offset_ns, offset_length=offset_length)
 
     def pin(self, node: Expr) -> Expr:
         self.advance()
@@ -495,6 +479,10 @@ def _is_name(matcher: Matcher) -> bool:
     return (
         matcher.label == PROMQL_NAME and matcher.operator is Operator.EQUAL and matcher.value != ""
     )
+
+
+def _is_moved(node: VectorSelector | Subquery) -> bool:
+    return bool(node.offset_ns) or node.offset_length is not None
 
 
 def _modified(node: Expr) -> VectorSelector | Subquery:

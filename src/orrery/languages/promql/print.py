@@ -19,6 +19,7 @@ from orrery.languages.promql.nodes import (
     Call,
     Card,
     Expr,
+    Length,
     Matching,
     NumberLiteral,
     Parenthesis,
@@ -46,7 +47,7 @@ def to_text(node: Expr) -> str:
             return _selector(node) + _modifiers(node)
         case RangeSelector():
             inner = node.selector
-            return f"{_selector(inner)}[{format_duration(node.range_ns)}]{_modifiers(inner)}"
+            return f"{_selector(inner)}[{_range(node)}]{_modifiers(inner)}"
         case Subquery():
             return to_text(node.expression) + _subquery_suffix(node)
         case Parenthesis():
@@ -130,9 +131,33 @@ def _labels(labels: tuple[str, ...]) -> str:
 
 def _modifiers(node: VectorSelector | Subquery) -> str:
     text = "" if node.at is None else f" @ {_at(node.at)}"
-    if node.offset_ns:
+    if node.offset_length is not None:
+        text += f" offset {_length(node.offset_length)}"
+    elif node.offset_ns:
         text += f" offset {format_duration(node.offset_ns)}"
     return text
+
+
+def _range(node: RangeSelector | Subquery) -> str:
+    if node.range_length is not None:
+        return _length(node.range_length)
+    return format_duration(node.range_ns)
+
+
+def _length(length: Length) -> str:
+    operands = [_length(one) for one in length.operands]
+    match length.operator, operands:
+        case "number", _:
+            if length.is_duration:
+                return format_duration(round(length.seconds * SECOND_NS))
+            return format_number(length.seconds)
+        case "(", [inner]:
+            return f"({inner})"
+        case "+" | "-" as sign, [inner]:
+            return sign + inner
+        case "+" | "-" | "*" | "/" | "%" | "^" as operator, [left, right]:
+            return f"{left} {operator} {right}"
+    return f"{length.operator}({', '.join(operands)})"
 
 
 def _at(at: At) -> str:
@@ -145,7 +170,9 @@ def _at(at: At) -> str:
 
 def _subquery_suffix(node: Subquery) -> str:
     step = "" if node.step_ns is None else format_duration(node.step_ns)
-    return f"[{format_duration(node.range_ns)}:{step}]{_modifiers(node)}"
+    if node.step_length is not None:
+        step = _length(node.step_length)
+    return f"[{_range(node)}:{step}]{_modifiers(node)}"
 
 
 def _operator(node: Binary) -> str:
