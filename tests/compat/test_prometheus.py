@@ -29,6 +29,7 @@ def queries(version: int) -> list[str]:
 
 
 COLLECT_SECONDS = float(os.environ.get("COMPAT_SECONDS", "40"))
+METADATA_SOON = "metadata_config: {send_interval: 5s}"
 REMOTE_WRITE_2 = "protobuf_message: io.prometheus.write.v2.Request"
 
 
@@ -118,7 +119,7 @@ def collect(programs: Programs, suite: str, extra: str, *options: str) -> tuple[
 @pytest.mark.parametrize(
     ("version", "suite", "extra", "options"),
     [
-        (2, "bookworm", "", ()),
+        (2, "bookworm", METADATA_SOON, ()),
         (3, "sid", REMOTE_WRITE_2, ("--enable-feature=metadata-wal-records",)),
     ],
     ids=["prometheus-2-remote-write-1", "prometheus-3-remote-write-2"],
