@@ -225,8 +225,11 @@ class PartitionLog:
 
     def _begin_segment(self, first_offset: int) -> None:
         path = create_segment(self._directory, partition=self._number, first_offset=first_offset)
+        # Opened before the other is closed: where it fails, the number of a closed descriptor might
+        # stand for somebody else's file when this one is cut or sealed.
+        file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
         os.close(self._file)
-        self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        self._file = file
         self._segments.append(_Segment(first_offset, path, HEADER_BYTES))
         self._bytes_total += HEADER_BYTES
         self._synced = HEADER_BYTES

@@ -141,11 +141,8 @@ class State:
         """From when on each tenant keeps its samples; tenants that keep all are not in it."""
         now_ns = self.parts.clock.now_ns()
         days = {tenant: self.parts.retention_days(tenant) for tenant in tenants}
-        return {
-            t: max(now_ns - int(kept * DAY_NS), _TIME_MIN_NS)
-            for t, kept in days.items()
-            if kept is not None
-        }
+        cuts = {t: now_ns - int(kept * DAY_NS) for t, kept in days.items() if kept is not None}
+        return {tenant: cut_ns for tenant, cut_ns in cuts.items() if cut_ns > _TIME_MIN_NS}
 
     def object_name(self, folder: str, suffix: str) -> str:
         """Unique as block names are: no epoch is taken twice. Safe from removal until settled."""
