@@ -57,4 +57,24 @@ class NativeCore:
         return out
 
 
+def raw_samples(snapshot, tenant):
+    """{(canonical, time): (kind, bits or payload)} of everything."""
+    meter = Meter(samples_max=2**40, series_max=2**30, deadline_seconds=None)
+    found = snapshot.select(tenant, [], TIME_MIN_NS, TIME_MAX_NS, meter)
+    out = {}
+    for kind, series, times, values in found.columns(
+        0, len(found), TIME_MIN_NS, TIME_MAX_NS, meter
+    ):
+        if isinstance(values, tuple):
+            offsets, heap = values
+            plain = [heap[offsets[at] : offsets[at + 1]] for at in range(len(times))]
+        else:
+            plain = values.view(np.uint8 if values.itemsize == 1 else np.uint64).tolist()
+        for at, time, value in zip(series.tolist(), times.tolist(), plain, strict=True):
+            key = (found.canonical(at), time)
+            assert key not in out
+            out[key] = (kind, value)
+    return out
+
+
 CORES = {"fake": FakeCore, "native": NativeCore}

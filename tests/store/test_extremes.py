@@ -8,36 +8,15 @@ import pytest
 
 from orrery.kernels.columns import decode_columns
 from orrery.kernels.line_protocol import decode_line_protocol
-from orrery.kernels.meter import Meter
 from orrery.kernels.remote_write import decode_remote_write_1, decode_remote_write_2
 from orrery.kernels.series import encode_series, parse_series
 from tests.kernels.prometheus_messages import request_1, request_2
-from tests.store.cores import TIME_MAX_NS, TIME_MIN_NS, NativeCore
+from tests.store.cores import NativeCore, raw_samples
 from tests.store.harness import NOW_NS, TENANT, Running
 
 STALE, QUIET, NEGATIVE = 0x7FF0000000000002, 0x7FF8000000000001, 0xFFF8DEADBEEF0001
 FLOATS = [STALE, QUIET, NEGATIVE, 1 << 63, 0, 1, 0x7FF << 52, 0xFFF << 52, 0x7FEFFFFFFFFFFFFF]
 FLOATS += [0x3FB999999999999A, 0x4005BF0A8B145769, STALE, 0x4024000000000000]
-
-
-def raw(db):
-    """{(canonical, time): (kind, bits or payload)} of everything."""
-    meter = Meter(samples_max=2**40, series_max=2**30, deadline_seconds=None)
-    found = db.store.snapshot(TENANT).select(TENANT, [], TIME_MIN_NS, TIME_MAX_NS, meter)
-    out = {}
-    for kind, series, times, values in found.columns(
-        0, len(found), TIME_MIN_NS, TIME_MAX_NS, meter
-    ):
-        if isinstance(values, tuple):
-            offsets, heap = values
-            plain = [heap[offsets[at] : offsets[at + 1]] for at in range(len(times))]
-        else:
-            plain = values.view(np.uint8 if values.itemsize == 1 else np.uint64).tolist()
-        for at, time, value in zip(series.tolist(), times.tolist(), plain, strict=True):
-            key = (found.canonical(at), time)
-            assert key not in out
-            out[key] = (kind, value)
-    return out
 
 
 def through_everything(path, batches):
@@ -53,18 +32,18 @@ def through_everything(path, batches):
         for batch in batches:
             written = db.accept.write(TENANT, batch).result(30)
             assert written.rejected == ()
-        yield "head", raw(db)
+        yield "head", raw_samples(db.store.snapshot(TENANT), TENANT)
     with opened() as db:
-        yield "replayed", raw(db)
+        yield "replayed", raw_samples(db.store.snapshot(TENANT), TENANT)
         db.store.flush()
-        yield "flushed", raw(db)
+        yield "flushed", raw_samples(db.store.snapshot(TENANT), TENANT)
     with opened() as db:
-        yield "opened", raw(db)
+        yield "opened", raw_samples(db.store.snapshot(TENANT), TENANT)
         db.store.compact()
-        yield "compacted", raw(db)
+        yield "compacted", raw_samples(db.store.snapshot(TENANT), TENANT)
         assert all(block.level > 0 for block in db.store.blocks())
     with opened() as db:
-        yield "opened again", raw(db)
+        yield "opened again", raw_samples(db.store.snapshot(TENANT), TENANT)
 
 
 def check(path, batches, expected):
