@@ -189,7 +189,9 @@ class Store:
                 and (min_ns is None or block.entry.max_ns >= min_ns)
             ]
             sources = state.sources(blocks) + state.head.sources()
-            deletes = state.delete_rows() + expired
+            # Another tenant's deletes are not parsed for this one's queries.
+            rows = state.delete_rows()
+        deletes = [row for row in rows if tenant is None or row[1] == tenant] + expired
         return self._parts.kernels.snapshot(sources, deletes)
 
     def metadata_of(self, tenant: str, name: str | None = None) -> list[MetadataRow]:

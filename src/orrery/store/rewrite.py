@@ -15,6 +15,7 @@ from orrery.store.compaction import (
     pick,
 )
 from orrery.store.kernels import BlockSummary, DeleteRow
+from orrery.store.manifest import DeleteEntry
 from orrery.store.state import Ended, OpenBlock, State
 
 Progress = Callable[[str, int, int], None]
@@ -26,8 +27,9 @@ def compact_once(state: State, *, eager: bool = False) -> Plan | None:
     if state.rewrites_ended:
         raise Ended("cannot compact: the store is closing")
     with state.lock:
-        blocks = list(state.blocks.values())
-        demands = _demands(state, blocks, eager=eager)
+        blocks, deletes = list(state.blocks.values()), list(state.deletes)
+    # Not under the lock: what thousands of tenants keep may have to be read first.
+    demands = _demands(state, blocks, deletes, eager=eager)
     plan = pick(
         [block.entry for block in blocks],
         now_ns=state.parts.clock.now_ns(),
@@ -63,11 +65,13 @@ def forget_deletes(state: State) -> None:
         state.commit(add=[])
 
 
-def _demands(state: State, blocks: Sequence[OpenBlock], *, eager: bool) -> Demands:
+def _demands(
+    state: State, blocks: Sequence[OpenBlock], deletes: Sequence[DeleteEntry], *, eager: bool
+) -> Demands:
     cuts_ns = state.cuts_ns({tenant for block in blocks for tenant in block.tenants})
     delay_ns = 0 if eager else state.parts.bounds.delete_rewrite_after_ns
     before_ns = state.parts.clock.now_ns() - delay_ns
-    deletes = [delete for delete in state.deletes if delete.made_at_ns <= before_ns]
+    due = [delete for delete in deletes if delete.made_at_ns <= before_ns]
     return Demands(
         expired=frozenset(
             b.entry.name for b in blocks if expired_partly(b.entry, b.tenants, cuts_ns)
@@ -75,7 +79,7 @@ def _demands(state: State, blocks: Sequence[OpenBlock], *, eager: bool) -> Deman
         deleted=frozenset(
             b.entry.name
             for b in blocks
-            if any(needs_delete(b.entry, b.tenants, delete) for delete in deletes)
+            if any(needs_delete(b.entry, b.tenants, delete) for delete in due)
         ),
         settled=eager,
     )
