@@ -1,6 +1,8 @@
-"""The local log's files: torn tails are cut, damage is named, failures are final."""
+"""The local log's files: torn tails are cut, damage is named, a failed sync is final."""
 
+import contextlib
 import os
+import resource
 import threading
 from concurrent.futures import Future
 
@@ -145,11 +147,46 @@ def test_after_a_failed_sync_nothing_is_taken_until_reopened(tmp_path):
     failing.clear()
     with pytest.raises(Unavailable, match="Input/output error"):
         log.append(0, b"refused")
+    with pytest.raises(Unavailable, match="Input/output error"):
+        log.recover(0)
     assert list(log.read(0, 0)) == [(0, b"good")]
     log.close()
     log = LocalLog(tmp_path)
     assert [record for _, record in log.read(0, 0)] in ([b"good"], [b"good", b"unknown"])
     log.close()
+
+
+@contextlib.contextmanager
+def file_bytes_at_most(byte_count):
+    """A file of this process cannot grow longer: writing gives up in the middle, as on a full
+    disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (byte_count, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("limits", [LogLimits(), LogLimits(segment_bytes_max=60)])
+def test_after_a_failed_write_it_goes_on_without_what_failed(tmp_path, limits):
+    log = fill(tmp_path, RECORDS[:2], limits=limits)
+    (_, path) = segments(tmp_path / "0")[-1]
+    with file_bytes_at_most(path.stat().st_size + 5):
+        futures = [log.append(0, b"lost" * 100), log.append(0, b"lost, too")]
+        for future in futures:
+            with pytest.raises(Unavailable, match="File too large"):
+                future.result(10)
+        with pytest.raises(Unavailable, match="File too large"):
+            log.append(0, b"refused")
+    log.recover(0)
+    log.recover(0)
+    assert log.append(0, RECORDS[2]).result(10) == 2
+    assert [record for _, record in log.read(0, 0)] == RECORDS
+    log.close()
+    with pytest.raises(Unavailable, match="closed"):
+        log.recover(0)
+    assert read_all(tmp_path) == (RECORDS, ())
 
 
 def test_memory_class_appends_do_not_sync(tmp_path):

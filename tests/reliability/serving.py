@@ -142,6 +142,12 @@ class Orrery:
                 self.kill()
 
 
+def inspect(data: Path, part: str) -> list[dict[str, object]]:
+    command = [ORRERY, "inspect", part, "--json", "--data-dir", str(data)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
 def verify(data: Path) -> tuple[int, list[dict[str, object]]]:
     """The exit code of ``orrery verify`` and its rows about damage."""
     command = [ORRERY, "verify", "--json", "--data-dir", str(data)]

@@ -265,7 +265,12 @@ class Accept:
             self._follower.release(len(record))
             self._log_failed |= isinstance(error, Unavailable)
             raise
-        self._follower.enter(logged, Step(apply, failed, answer, len(record)))
+
+        def lost(error: BaseException) -> None:
+            self._log_failed = True
+            failed(error)
+
+        self._follower.enter(logged, Step(apply, lost, answer, len(record)))
 
     def _check_open(self) -> None:
         """Under the lock: what has room now still has it when its record is made."""

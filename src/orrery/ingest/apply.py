@@ -67,25 +67,21 @@ class Follower:
 
     def _take(self, logged: "Future[int]", step: "Step[Answer]") -> None:
         try:
-            self._follow(logged, step)
-        finally:
+            answer = self._applied(logged, step)
+        except BaseException as error:  # a panic of the core is no Exception
+            step.failed(error)
+            # Before the answer: who is told may try again at once, once nothing is under way.
+            self.release(step.byte_count)
+            step.answer.set_exception(error)
+        else:
+            step.answer.set_result(answer)
             self.release(step.byte_count)
 
-    def _follow(self, logged: "Future[int]", step: "Step[Answer]") -> None:
+    def _applied(self, logged: "Future[int]", step: "Step[Answer]") -> Answer:
+        offset = logged.result()
         try:
-            offset = logged.result()
+            return step.apply(offset)
         except BaseException as error:
-            step.failed(error)
-            step.answer.set_exception(error)
-            return
-        try:
-            answer = step.apply(offset)
-        except BaseException as error:  # a panic of the core is no Exception
             # The log has it and the head has not: only a replay can bring them together.
             self._fail_store(f"record {offset} could not be applied: {error}")
-            step.failed(error)
-            failure = Unavailable(f"cannot apply record {offset}: {error}")
-            failure.__cause__ = error
-            step.answer.set_exception(failure)
-            return
-        step.answer.set_result(answer)
+            raise Unavailable(f"cannot apply record {offset}: {error}") from error

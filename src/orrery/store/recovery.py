@@ -3,9 +3,11 @@
 Called by the engine. What it does is in the order in which a crash at any point is harmless.
 """
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
-from orrery.errors import Corrupt
+from orrery.errors import Corrupt, Invalid
 from orrery.store.blocks import BlockFiles
 from orrery.store.flush import flush
 from orrery.store.kernels import DeleteRecord, MetadataRecord
@@ -41,11 +43,22 @@ def recover(parts: Parts, blocks_path: Path) -> State:
 
 def _load_objects(state: State, manifest: Manifest) -> None:
     for name in manifest.checkpoints:
-        state.table.load_definitions(_object(state, name))
+        content = _object(state, name)
+        with _naming(f"read checkpoint {name!r}"):
+            state.table.load_definitions(content)
     if manifest.metadata:
         state.metadata.load(_object(state, manifest.metadata), name=manifest.metadata)
     _, state.checkpoint_since = state.table.definitions(_NO_DEFINITIONS)
     state.metadata_saved = state.metadata.changes
+
+
+@contextlib.contextmanager
+def _naming(what: str) -> Iterator[None]:
+    """What the core says of bytes, it says without knowing where they stand."""
+    try:
+        yield
+    except (Corrupt, Invalid) as error:
+        raise Corrupt(f"cannot {what}: {error}") from error
 
 
 def _object(state: State, name: str) -> bytes:
@@ -87,7 +100,8 @@ def _replay(state: State) -> None:
                 f"cannot open the store: the log gives record {offset}, replay needs record "
                 f"{state.next_offset}"
             )
-        _replay_record(state, record, offset)
+        with _naming(f"replay record {offset}"):
+            _replay_record(state, record, offset)
         state.next_offset = offset + 1
         count += 1
         if state.head.memory_bytes >= parts.bounds.head_bytes_flush:
