@@ -101,10 +101,14 @@ pub struct Delete {
     pub range: TimeRange,
 }
 
+/// No record has this offset: what hides from here on hides in the head that is written to, too.
+pub const RETENTION_OFFSET: u64 = u64::MAX;
+
 impl Delete {
     /// A source whose deletes reach through this offset or beyond is clean of it already.
     pub fn concerns(&self, source: &dyn Source, tenant: &str) -> bool {
-        self.tenant == tenant && source.deletes_through() < self.offset
+        self.tenant == tenant
+            && (source.deletes_through() < self.offset || self.offset == RETENTION_OFFSET)
     }
 }
 

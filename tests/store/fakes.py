@@ -237,9 +237,9 @@ class FakeKernels:
         cancellation=None,
     ):
         del small, offsets
+        self.before_write(path)
         if cancellation is not None and cancellation.cancelled:
             raise Unavailable("cannot write a block: cancelled")
-        self.before_write(path)
         samples = {
             key: value
             for key, value in merged(sources, deletes).items()

@@ -178,6 +178,29 @@ def test_retention_drops_blocks_and_cuts_at_compaction(tmp_path, core):
         assert [block.tenant_count for block in db.store.blocks()] == [1]
 
 
+def test_reads_never_show_what_a_tenant_no_longer_keeps(tmp_path, core):
+    days = {"short": 1.0, "long": None}
+    clock = FakeClock()
+    with Running(tmp_path, core, clock=clock, retention_days=days.get) as db:
+
+        def seen(tenant):
+            return db.core.read(db.store.snapshot(tenant), tenant)
+
+        for tenant in days:
+            db.write(("a", T - 2 * DAY_NS, 1.0), ("a", T, 2.0), tenant=tenant)
+            db.write(("a", T + 1, 3.0), tenant=tenant)
+        for done in (lambda: None, db.store.flush, db.store.compact):
+            done()
+            assert seen("short") == {("a", T): 2.0, ("a", T + 1): 3.0}
+            assert len(seen("long")) == 3
+        # To the nanosecond: what is exactly as old as is kept is still kept.
+        clock.ns = T + DAY_NS
+        assert seen("short") == {("a", T): 2.0, ("a", T + 1): 3.0}
+        clock.ns += 1
+        assert seen("short") == {("a", T + 1): 3.0}
+        assert len(seen("long")) == 3
+
+
 def test_metadata_is_kept_once_and_survives(tmp_path, core):
     rows = [("cpu", "counter", "Time used.", "seconds"), ("mem", "gauge", "", "")]
     with Running(tmp_path, core) as db:
@@ -553,6 +576,42 @@ OPERATIONS = st.one_of(
 # Times spread over windows of every level, and crowded inside one.
 TIMES = [T, T + 1, T + 2, T + HOUR_NS, T + 3 * HOUR_NS, T + 13 * HOUR_NS, T + DAY_NS]
 TIMES += [T - 3 * DAY_NS, T - 20 * DAY_NS, T - 300 * DAY_NS, 0, -DAY_NS, T + 5 * DAY_NS]
+
+
+def test_closing_gives_up_a_compaction_and_keeps_its_blocks(tmp_path):
+    core = CORES["fake"]()
+    begun, go_on = threading.Event(), threading.Event()
+    failures = []
+    with Running(tmp_path, core) as db:
+        for number in range(12):
+            db.write(("cpu", OLD + number, 1.0))
+            db.store.flush()
+        before = db.store.blocks()
+
+        def hold(_path):
+            begun.set()
+            go_on.wait(10)
+
+        core.kernels.before_write = hold
+        upkeep = Upkeep(db.store, observe=lambda *told: failures.append(told))
+        upkeep.start()
+        assert begun.wait(10)
+        cancellation = db.store._state.cancellation
+        stopping = threading.Thread(target=upkeep.stop)
+        stopping.start()
+        while not cancellation.cancelled:
+            stopping.join(0.001)
+        go_on.set()
+        stopping.join(10)
+        assert not stopping.is_alive()
+        assert db.store.blocks() == before
+        with pytest.raises(Unavailable, match="closing"):
+            db.store.compact()
+        assert failures == []
+        db.write(("cpu", OLD, 2.0))
+        assert db.store.flush()
+    with Running(tmp_path, core) as db:
+        assert len(db.read()) == 12
 
 
 @pytest.mark.parametrize("name", CORES)

@@ -106,6 +106,15 @@ class Connection(HttpToolsProtocol):
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
+    def _may_answer(self) -> bool:
+        """Whether a refusal would stand where the client awaits an answer, and the only one."""
+        if self._is_idle():
+            return True
+        if self.pipeline or self.cycle.response_started:
+            return False
+        self.cycle.disconnected = True
+        return True
+
     def _count_header_bytes(self, count: int) -> None:
         if not self._begun_in_this_chunk:
             return
@@ -142,7 +151,7 @@ class Connection(HttpToolsProtocol):
         self._refused = True
         self._telemetry.connections_refused.labels(reason).inc()
         body = b'{"error":"cannot serve the connection: %s"}' % reason.encode("ascii")
-        if self._is_idle():
+        if self._may_answer():
             self.transport.write(
                 b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
                 b"%sconnection: close\r\n\r\n%s" % (status, len(body), headers, body)

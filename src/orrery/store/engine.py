@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 HEAD_INTERVAL_SECONDS = 1.0
-OFFSET_MAX = 2**64 - 1
+RETENTION_OFFSET = 2**64 - 1
 TIME_MIN_NS = -(2**63)
 
 
@@ -176,9 +176,10 @@ class Store:
         """All that is readable now, as the kernels' ``Snapshot``; blocks wholly outside the
         bounds are left out, and so are samples of ``tenant`` that are older than it keeps."""
         state = self._state
-        # As a delete that is newer than all: retention holds on reads at once, on disk later.
+        # As a delete that is newer than the head itself: retention holds on reads at once, on
+        # disk with the next compaction.
         expired: list[DeleteRow] = [
-            (OFFSET_MAX, tenant, (), TIME_MIN_NS, cut_ns - 1)
+            (RETENTION_OFFSET, tenant, (), TIME_MIN_NS, cut_ns - 1)
             for tenant, cut_ns in state.cuts_ns([] if tenant is None else [tenant]).items()
         ]
         with state.lock:

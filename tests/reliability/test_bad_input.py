@@ -1,0 +1,241 @@
+"""Bad input of each kind at each door of a running server: the exact status, an error that names
+the place, and a server that goes on answering."""
+
+import gzip
+import json
+import socket
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import cramjam
+import pytest
+
+from tests.reliability import remote_write
+from tests.reliability.serving import Orrery
+
+SETTINGS = """
+disk_free_bytes_min = 0
+http_body_bytes_max = 1_000_000
+http_body_decompressed_bytes_max = 4_000_000
+http_header_bytes_max = 8192
+[limits]
+label_count = 30
+label_bytes = 200
+sample_future_seconds = 600
+"""
+SECOND = 1_700_000_000
+GOOD = f"good,series=1 value=1 {SECOND}000000000"
+PROTOBUF = remote_write.HEADERS
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+BOMB = b"\0" * 5_000_000
+READ = "/api/v1/query"
+RANGE = "/api/v1/query_range"
+DELETE = "/api/v1/admin/tsdb/delete_series"
+WRITE = "/api/v1/write"
+
+
+def proto(*series: tuple[dict[str, str], list[tuple[int, float]]]) -> bytes:
+    return remote_write.body(series)
+
+
+def labels(count: int) -> dict[str, str]:
+    return {"__name__": "many", **{f"l{number:04}": "x" for number in range(count)}}
+
+
+def snappy(content: bytes) -> bytes:
+    return bytes(cramjam.snappy.compress_raw(content))
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    status: int
+    place: str
+    method: str
+    path: str
+    body: bytes | str | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def line(status: int, place: str, body: bytes | str, path: str = "/write", **headers: str) -> Case:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Case(status, place, "POST", path, body, named)
+
+
+def remote(status: int, place: str, body: bytes, **headers: str) -> Case:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Case(status, place, "POST", WRITE, body, {**PROTOBUF, **named})
+
+
+def get(status: int, place: str, path: str, **headers: str) -> Case:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Case(status, place, "GET", path, None, named)
+
+
+CASES = {
+    # --- any door
+    "unknown path": get(404, "/nowhere", "/nowhere"),
+    "wrong method on write": get(405, "POST", "/write"),
+    "wrong method on read": Case(405, "GET", "DELETE", READ),
+    "wrong host": get(403, "evil.example", READ, Host="evil.example"),
+    "wrong origin": get(403, "evil.example", READ, Origin="http://evil.example"),
+    "tenant with a slash": get(400, "a/b", f"{READ}?query=1", X_Scope_OrgID="a/b"),
+    "two tenants": get(400, "a|b", f"{READ}?query=1", X_Scope_OrgID="a|b"),
+    "tenant too long": get(400, "tenant", f"{READ}?query=1", X_Scope_OrgID="t" * 2000),
+    "body too long": line(413, "1000000", "x" * 1_000_001),
+    "path with a bad escape": get(404, "%zz", "/%zz"),
+    # --- line protocol
+    "line without fields": line(400, "unable to parse", "cpu,host=a"),
+    "line without fields in version 2": line(
+        400, "unable to parse", "cpu,host=a", "/api/v2/write?org=o&bucket=b"
+    ),
+    "line with a bad value": line(400, "value=abc", f"cpu value=abc {SECOND}"),
+    "line with an open string": line(400, "unbalanced quotes", 'cpu value="abc'),
+    "line with a bad time": line(400, "bad timestamp", "cpu value=1 soon"),
+    "line with a time beyond 64 bits": line(400, "9223372036854775808", f"c v=1 {2**63}"),
+    "line in the far future": line(400, "future", f"cpu value=1 {2**62}"),
+    "line that is no UTF-8": line(400, "UTF-8", b"cpu,host=\xff\xfe value=1"),
+    "line with a tag twice": line(400, "duplicate", f"cpu,a=1,a=2 value=1 {SECOND}"),
+    "line with too many tags": line(
+        400, "30", "cpu," + ",".join(f"t{n}=x" for n in range(40)) + " value=1"
+    ),
+    "line with a long tag": line(400, "200", f"cpu,host={'h' * 300} value=1"),
+    "line with an unknown precision": line(400, "parsecs", GOOD, "/write?precision=parsecs"),
+    "broken gzip": line(400, "gzip", b"\x1f\x8b broken", Content_Encoding="gzip"),
+    "gzip cut short": line(
+        400, "gzip", gzip.compress(GOOD.encode() * 99)[:-9], Content_Encoding="gzip"
+    ),
+    "gzip bomb": line(413, "4000000", gzip.compress(BOMB), Content_Encoding="gzip"),
+    "deflate bomb": line(413, "4000000", zlib.compress(BOMB), Content_Encoding="deflate"),
+    "zstd bomb": line(413, "4000000", bytes(cramjam.zstd.compress(BOMB)), Content_Encoding="zstd"),
+    "unknown encoding": line(415, "brotli", GOOD, Content_Encoding="brotli"),
+    # --- remote write
+    "broken snappy": remote(400, "snappy", b"\xff\xff\xff"),
+    "snappy bomb": remote(413, "4000000", snappy(BOMB)),
+    "broken zstd": remote(400, "zstd", b"nothing", Content_Encoding="zstd"),
+    "broken protobuf": remote(400, "cannot decode", snappy(b"\x0a\xff\xff\xff\xff\x0f")),
+    "protobuf of a wrong type": remote(400, "cannot decode", snappy(b"\x08\x01\x0a\x01")),
+    "wrong content type": remote(415, "text/csv", b"", Content_Type="text/csv"),
+    "unknown message": remote(415, "x.Y", b"", Content_Type="application/x-protobuf;proto=x.Y"),
+    "unknown encoding of remote write": remote(415, "lz4", b"", Content_Encoding="lz4"),
+    "series without a name": remote(400, "name", proto(({"a": "b"}, [(SECOND * 1000, 1.0)]))),
+    "series with an empty label name": remote(
+        400, "label", proto(({"__name__": "m", "": "b"}, [(SECOND * 1000, 1.0)]))
+    ),
+    "series with too many labels": remote(400, "30", proto((labels(40), [(SECOND * 1000, 1.0)]))),
+    "series with very many labels": remote(
+        400, "label", proto((labels(5000), [(SECOND * 1000, 1.0)]))
+    ),
+    "series with a long label": remote(
+        400, "200", proto(({"__name__": "m", "a": "b" * 300}, [(SECOND * 1000, 1.0)]))
+    ),
+    "sample in the far future": remote(400, "future", proto(({"__name__": "m"}, [(2**42, 1.0)]))),
+    "sample beyond 64 bits of nanoseconds": remote(
+        400, "time", proto(({"__name__": "m"}, [(2**62, 1.0)]))
+    ),
+    # --- PromQL
+    "no query": get(400, "query", READ),
+    "empty query": get(400, "query", f"{READ}?query="),
+    "query that does not parse": get(400, "1:6", f"{READ}?query=sum(("),
+    "unknown function": get(400, "frobnicate", f"{READ}?query=frobnicate(up)"),
+    "bad regex": get(400, "query", f"{READ}?query=up%7Ba%3D~%22(%22%7D"),
+    "bad time": get(400, "time", f"{READ}?query=up&time=yesterday"),
+    "NaN time": get(400, "time", f"{READ}?query=up&time=NaN"),
+    "infinite time": get(400, "time", f"{READ}?query=up&time=%2BInf"),
+    "time beyond 64 bits": get(400, "time", f"{READ}?query=up&time=1e30"),
+    "bad timeout": get(400, "timeout", f"{READ}?query=up&timeout=soon"),
+    "query that is no UTF-8": get(400, "query", f"{READ}?query=%ff"),
+    "query nested too deep": get(400, "query", f"{READ}?query={'(' * 3000}up{')' * 3000}"),
+    "range without a start": get(400, "start", f"{RANGE}?query=up&end=2&step=1"),
+    "range without an end": get(400, "end", f"{RANGE}?query=up&start=2&step=1"),
+    "range without a step": get(400, "step", f"{RANGE}?query=up&start=1&end=2"),
+    "end before start": get(400, "end", f"{RANGE}?query=up&start=2&end=1&step=1"),
+    "zero step": get(400, "step", f"{RANGE}?query=up&start=1&end=2&step=0"),
+    "negative step": get(400, "step", f"{RANGE}?query=up&start=1&end=2&step=-1"),
+    "NaN step": get(400, "step", f"{RANGE}?query=up&start=1&end=2&step=NaN"),
+    "infinite step": get(400, "step", f"{RANGE}?query=up&start=1&end=2&step=Inf"),
+    "too many steps": get(400, "11,000", f"{RANGE}?query=up&start=1&end=20000&step=1"),
+    "matrix over a range": get(400, "range", f"{RANGE}?query=up[5m]&start=1&end=2&step=1"),
+    "form that is no UTF-8": Case(400, "query", "POST", READ, b"query=%ff", FORM),
+    # --- the rest of the API
+    "series without a matcher": get(400, "match[]", "/api/v1/series"),
+    "series with a bad matcher": get(400, "match[]", "/api/v1/series?match[]=%7Ba"),
+    "series with an empty matcher": get(400, "match[]", "/api/v1/series?match[]=%7B%7D"),
+    "bad limit": get(400, "limit", "/api/v1/labels?limit=-1"),
+    "bad label name": get(400, "label", "/api/v1/label/%ff/values"),
+    "delete without a matcher": Case(400, "match[]", "POST", DELETE),
+    "delete by a bad matcher": Case(400, "match[]", "POST", f"{DELETE}?match[]=up%7B"),
+    "delete in a bad range": Case(400, "start", "POST", f"{DELETE}?match[]=up&start=x"),
+    "delete backwards": Case(400, "end", "POST", f"{DELETE}?match[]=up&start=9&end=3"),
+    "delete by GET": get(405, "POST", f"{DELETE}?match[]=up"),
+}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orrery]:
+    with Orrery(tmp_path_factory.mktemp("server"), SETTINGS) as running:
+        assert running.write(GOOD)[0] == 204
+        yield running
+        # Nothing that came in was an error of the server's own.
+        assert running.events()["request_failed"] == 0, running.said()[-3000:]
+        running.stop()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_is_refused_by_name(server: Orrery, name: str) -> None:
+    case = CASES[name]
+    status, body = server.ask(case.method, case.path, case.body, case.headers)
+    assert (status, case.place in body.decode()) == (case.status, True), (status, body[:500])
+    told = json.loads(body)
+    assert told.get("error") or told.get("message")
+    assert server.samples("good", SECOND, SECOND + 1) == {(1, SECOND): 1.0}
+
+
+def raw(server: Orrery, content: bytes) -> bytes:
+    """What comes back before the server closes."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(content)
+        answer = b""
+        while part := connection.recv(65536):
+            answer += part
+    return answer
+
+
+RAW = {
+    "no HTTP": (b"\x16\x03\x01 hello\r\n\r\n", b"400"),
+    "headers too long": (
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 20_000 + b"\r\n\r\n",
+        b"431",
+    ),
+    "line too long": (b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", b"431"),
+    "bad length": (b"POST /write HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n", b"400"),
+    "bad chunk": (
+        b"POST /write HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"400",
+    ),
+    "length and chunks": (
+        b"POST /write HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"400",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_what_is_no_request_is_answered_and_closed(server: Orrery, name: str) -> None:
+    content, status = RAW[name]
+    answer = raw(server, content)
+    assert answer.startswith(b"HTTP/1.1 " + status), answer[:300]
+    assert server.samples("good", SECOND, SECOND + 1) == {(1, SECOND): 1.0}
+
+
+def test_good_lines_among_bad_ones_are_kept_and_the_bad_ones_named(server: Orrery) -> None:
+    at = SECOND + 5
+    status, body = server.write(
+        f"kept,series=1 value=1 {at}000000000\nbad\nkept,series=2 value=2 {at}000000000\nworse x"
+    )
+    assert status == 400
+    told = json.loads(body)
+    assert "partial write" in told["error"]
+    assert [row["line"] for row in told["rejected"]] == [2, 4]
+    assert server.samples("kept", at - 1, at + 1) == {(1, at): 1.0, (2, at): 2.0}
