@@ -146,7 +146,9 @@ class Admission:
 
     def bounds(self, tenant: str, now_ns: int) -> Bounds:
         limits = self._limits.of(tenant)
-        age_seconds = limits.sample_age_seconds
+        # What retention would hide at once is refused, not acknowledged.
+        ages = [age for age in (limits.sample_age_seconds, limits.retention_seconds) if age]
+        age_seconds = min(ages, default=0)
         return Bounds(
             time_min_ns=now_ns - age_seconds * SECOND_NS if age_seconds else TIME_MIN_NS,
             time_max_ns=min(TIME_MAX_NS, now_ns + limits.sample_future_seconds * SECOND_NS),
