@@ -42,7 +42,7 @@ from orrery.query.contract import Snapshots
 from orrery.query.queries import Queries
 from orrery.query.schedule import Schedule
 from orrery.server.application import Application
-from orrery.server.hosts import HostPolicy
+from orrery.server.hosts import HostPolicy, OriginPolicy
 from orrery.server.http import Route
 from orrery.server.limits import Budget, http_limits
 from orrery.server.listen import HttpServer, Listener, TcpListener, UnixListener, parse_address
@@ -267,12 +267,12 @@ async def _serving(
 
     def application_for(one: Listener) -> Application:
         is_local = isinstance(one, UnixListener)
-        checked = settings.auth == "none" and not is_local
+        policy = HostPolicy if settings.auth == "none" else OriginPolicy
         return Application(
             router=router,
             limits=limits,
             budget=budget,
-            hosts=HostPolicy(settings.http_allow_host) if checked else None,
+            hosts=None if is_local else policy(settings.http_allow_host),
             is_local=is_local,
             decompress=decompress,
             executor=executors.bodies,

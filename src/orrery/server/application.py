@@ -16,7 +16,7 @@ from orrery.clock import Chance, Clock
 from orrery.errors import Invalid, OrreryError
 from orrery.server.answer import Send, compressed, error_response, send_response
 from orrery.server.body import Body, Decompress, Disconnected, Receive, Refused
-from orrery.server.hosts import HostPolicy
+from orrery.server.hosts import Policy
 from orrery.server.http import UNIX_PEER, Request, Response, Route
 from orrery.server.limits import Budget, HttpLimits
 from orrery.server.router import Found, Router
@@ -41,7 +41,7 @@ class Application:
         router: Router,
         limits: HttpLimits,
         budget: Budget,
-        hosts: HostPolicy | None,
+        hosts: Policy | None,
         is_local: bool,
         decompress: Decompress,
         executor: Executor,
@@ -146,7 +146,9 @@ class Application:
     def _check_welcome(self, exchange: "Exchange") -> None:
         if exchange.host_count > 1:
             raise Refused(400, "cannot serve a request with several Host headers")
-        refusal = self._hosts.refusal(exchange.headers) if self._hosts is not None else None
+        refusal = None
+        if self._hosts is not None:
+            refusal = self._hosts.refusal(exchange.method, exchange.headers)
         if refusal is not None:
             self._telemetry.denied.labels("host").inc()
             raise Refused(403, refusal)

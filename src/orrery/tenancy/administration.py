@@ -1,6 +1,7 @@
 """Creates, lists and changes tenants and tokens, for the admin API and the command line alike."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from msgspec import Struct
@@ -184,9 +185,10 @@ class Administration:
             self._documents.change(tenant_documents.document_name(name), change)
         return self._facts(name)
 
-    def check_operator(self, caller: Caller, action: str) -> None:
-        """``Denied`` unless the caller administers every tenant."""
-        _check_operator(caller, action)
+    def compaction(self, caller: Caller) -> AbstractContextManager[None]:
+        """Records one by hand, which lasts as long as the context."""
+        _check_operator(caller, "compact")
+        return self._audit.action("compaction", actor=_actor(caller), tenant=SYSTEM)
 
     def _facts(self, name: str) -> TenantFacts:
         document = self._documents.read(tenant_documents.document_name(name), keep_absent=False)

@@ -4,6 +4,7 @@ Routes and the OpenAPI description are both made from :data:`OPERATIONS`.
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -94,14 +95,18 @@ def _revoke_token(context: Context) -> Response:
 
 
 def _compact(context: Context) -> Response:
-    context.administration.check_operator(context.caller, "compact")
-    stream = _lines(context.maintenance.compact())
+    recorded = contextlib.ExitStack()
+    recorded.enter_context(context.administration.compaction(context.caller))
+    stream = _lines(context.maintenance.compact(), recorded)
     return Response(200, stream, content_type="application/x-ndjson")
 
 
-async def _lines(progress: AsyncIterator[dict[str, object]]) -> AsyncIterator[bytes]:
-    async for step in progress:
-        yield msgspec.json.encode(step) + b"\n"
+async def _lines(
+    progress: AsyncIterator[dict[str, object]], recorded: contextlib.ExitStack
+) -> AsyncIterator[bytes]:
+    with recorded:
+        async for step in progress:
+            yield msgspec.json.encode(step) + b"\n"
 
 
 OPERATIONS = (
