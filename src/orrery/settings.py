@@ -402,8 +402,8 @@ def markdown() -> str:
     groups = (("Settings", ""), ("`[limits]`: what one tenant may use, by default", "limits."))
     parts = []
     for title, prefix in groups:
-        rows = [row for row in described() if row.name.startswith(prefix) == bool(prefix)]
-        lines = [_markdown_row(row, prefix) for row in rows if prefix or "." not in row.name]
+        rows = [row for row in described() if row.name.startswith("limits.") == bool(prefix)]
+        lines = [_markdown_row(row, prefix) for row in rows]
         parts.append(
             f"## {title}\n\n| name | default | meaning |\n|---|---|---|\n" + "\n".join(lines)
         )
