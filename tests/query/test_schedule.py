@@ -66,8 +66,8 @@ def test_one_tenant_leaves_a_thread_to_the_others(gate):
 @pytest.mark.parametrize(
     ("limits", "limit"),
     [
-        ({"queue_max": 2}, "query_queue_max"),
-        ({"tenant_queue_max": 2}, "tenant_query_queue_max"),
+        ({"queue_max": 2, "tenant_queue_max": 9}, "query_concurrent_max"),
+        ({"tenant_queue_max": 2}, "tenant_query_concurrent_max"),
     ],
 )
 def test_a_full_queue_refuses_and_says_when_to_come_back(gate, limits, limit):

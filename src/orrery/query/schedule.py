@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from orrery.errors import Excess, Exhausted, Unavailable
+from orrery.errors import SERVER, Excess, Exhausted, Unavailable
 
 T = TypeVar("T")
 
@@ -30,12 +30,13 @@ class Schedule:
         *,
         threads_max: int = 4,
         queue_max: int = 1024,
-        tenant_queue_max: int = 128,
+        tenant_queue_max: int | None = None,
         tenant_running_max: int | None = None,
     ) -> None:
         self._threads_max = threads_max
         self._queue_max = queue_max
-        self._tenant_queue_max = tenant_queue_max
+        # Half, so that one tenant does not take the others' places in the queue.
+        self._tenant_queue_max = tenant_queue_max or max(1, queue_max // 2)
         self._tenant_running_max = tenant_running_max or max(1, threads_max - 1)
         self._lock = threading.Condition()
         self._waiting: dict[str, deque[Turn]] = {}
@@ -78,9 +79,11 @@ class Schedule:
             raise closing()
         queued = len(self._waiting.get(tenant, ()))
         if queued >= self._tenant_queue_max:
-            raise full("tenant_query_queue_max", tenant, self._tenant_queue_max, queued)
+            raise full(
+                "tenant_query_concurrent_max", f"tenant {tenant}", self._tenant_queue_max, queued
+            )
         if self._queued_count >= self._queue_max:
-            raise full("query_queue_max", "server", self._queue_max, self._queued_count)
+            raise full("query_concurrent_max", SERVER, self._queue_max, self._queued_count)
 
     def _start_thread(self) -> None:
         name = f"query-{len(self._threads)}"

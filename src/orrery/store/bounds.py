@@ -32,3 +32,4 @@ class StoreBounds:
     disk_check_interval_seconds: float = 1.0
     metadata_per_tenant_max: int = 20_000
     deletes_max: int = 10_000
+    tenant_deletes_max: int = 2_500

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orrery.clock import Clock
-from orrery.errors import Exhausted, Unavailable
+from orrery.errors import SERVER, Excess, Exhausted, Unavailable
 from orrery.log.contract import Log
 from orrery.objects.contract import Objects
 from orrery.store.blocks import is_name_of
@@ -123,17 +123,19 @@ class Store:
         """Why nothing can be written until it is opened anew; None where all is well."""
         return "the store is closed" if self._closed else self._state.failure
 
-    def check_deletable(self) -> None:
-        """Deletes go on when the disk is nearly full, but their number is bounded."""
+    def check_deletable(self, tenant: str) -> None:
+        """Deletes go on when the disk is nearly full, but their number is bounded; one tenant
+        cannot take all of it."""
         state, bounds = self._state, self._parts.bounds
         cause = self.not_ready()
         if cause is not None:
             raise Unavailable(f"cannot delete: {cause}")
-        if len(state.deletes) >= bounds.deletes_max:
-            raise Exhausted(
-                f"cannot delete: {len(state.deletes)} deletes of at most {bounds.deletes_max} "
-                "wait for compaction"
-            )
+        with state.lock:
+            count, own = len(state.deletes), sum(d.tenant == tenant for d in state.deletes)
+        if own >= bounds.tenant_deletes_max:
+            raise _too_many_deletes(f"tenant {tenant}", bounds.tenant_deletes_max, own)
+        if count >= bounds.deletes_max:
+            raise _too_many_deletes(SERVER, bounds.deletes_max, count)
 
     def apply(self, resolved: Resolved, offset: int) -> None:
         """Makes the samples of a logged record readable."""
@@ -336,6 +338,14 @@ class Store:
             "epoch": state.epoch,
             "manifest_version": state.manifests.version,
         }
+
+
+def _too_many_deletes(scope: str, value: int, current: int) -> Exhausted:
+    limit = "deletes_max" if scope == SERVER else "tenant_deletes_max"
+    return Exhausted(
+        f"cannot delete: {current} deletes of at most {value} wait for compaction ({limit})",
+        Excess(limit, scope, value, current, retry_after_seconds=60.0),
+    )
 
 
 class Upkeep:

@@ -418,6 +418,39 @@ class Parser:
             start=node.start,
             end=closing.end,
         )
+        self.deepen()
+        return Subquery(node, length, step, start=node.start, end=closing.end)
+
+    def range_selector(self, node: Expr, length: int, end: int) -> RangeSelector:
+        if not isinstance(node, VectorSelector):
+            self.fail("ranges only allowed for vector selectors", node.start)
+        if node.offset_ns:
+            self.fail("no offset modifiers allowed before range", node.start)
+        if node.at is not None:
+            self.fail("no @ modifiers allowed before range", node.start)
+        return RangeSelector(node, length, start=node.start, end=end)
+
+    def positive_duration(self, context: str) -> int:
+        token = self.current
+        if token.kind in ("step", "range", "+", "-", "(", "identifier", "max", "min"):
+            self.fail("duration expressions are not supported yet")
+        length = self.plain_duration(context)
+        if length <= 0:
+            self.fail("duration must be greater than 0", token.start)
+        if self.current.kind in ("+", "-", "*", "/", "%", "^"):
+            self.fail("duration expressions are not supported yet")
+        return length
+
+    def plain_duration(self, context: str) -> int:
+        token = self.current
+        if token.kind == "duration":
+            return self.duration(self.advance())
+        if token.kind != "number":
+            self.unexpected(context, "number, duration, or step()")
+        seconds = number(self.advance().text)
+        if seconds is None or not math.isfinite(seconds) or abs(seconds) > 1e9 * 9:
+            self.fail("duration out of range", token.start)
+        return round(seconds * 1000) * 1_000_000
 
     def duration(self, token: Token) -> int:
         length = duration_ns(token.text)
