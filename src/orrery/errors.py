@@ -6,6 +6,9 @@ Each wire maps the kinds to its own status codes in one table. Messages read
 
 from dataclasses import dataclass
 
+SERVER = "server"
+"""The scope of bounds that all tenants share."""
+
 
 class OrreryError(Exception):
     """What every error of Orrery is."""
@@ -48,3 +51,9 @@ class Exhausted(OrreryError):
     def __init__(self, message: str, excess: Excess | None = None) -> None:
         super().__init__(message)
         self.excess = excess
+
+    @property
+    def is_of_the_server(self) -> bool:
+        """A bound of the whole server was reached, not one of who asks: the same request may pass
+        later, and a sender that gives up at 429, as Prometheus does, must not."""
+        return self.excess is not None and self.excess.scope == SERVER

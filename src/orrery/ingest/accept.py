@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 from orrery.clock import Clock
-from orrery.errors import Exhausted, Unavailable
+from orrery.errors import SERVER, Excess, Exhausted, Unavailable
 from orrery.ingest.apply import Follower, Step
 from orrery.ingest.contract import Limits, Written
 from orrery.kernels.batch import Batch
@@ -133,7 +133,7 @@ class Accept:
 
     def delete(self, tenant: str, selector: Selector, *, min_ns: int, max_ns: int) -> "Future[int]":
         """Hides what was accepted before this call; ends are inclusive. The record's offset."""
-        self._store.check_deletable()
+        self._store.check_deletable(tenant)
         matchers = tuple((m.label, str(m.operator), m.value) for m in selector.matchers)
         delete = DeleteRecord(tenant, matchers, min_ns, max_ns)
         # Once it is in the log every replay meets it: what cannot be parsed must not get there.
@@ -279,7 +279,14 @@ class Accept:
         if not self._follower.has_room():
             raise Exhausted(
                 f"cannot write: {self._follower.byte_count} of {self._bytes_max} bytes are on "
-                "their way into the log"
+                "their way into the log",
+                Excess(
+                    "bytes_in_flight_max",
+                    SERVER,
+                    self._bytes_max,
+                    self._follower.byte_count,
+                    retry_after_seconds=1.0,
+                ),
             )
         if self._log_failed:
             self._recover_log()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from orrery.errors import Excess, Exhausted
+from orrery.errors import SERVER, Excess, Exhausted
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ class BoundedExecutor(Executor):
                 f"cannot take another write: {self._pending_max} are under way",
                 Excess(
                     limit=self._limit_name,
-                    scope="server",
+                    scope=SERVER,
                     value=self._pending_max,
                     current=self._pending_max,
                     retry_after_seconds=1.0,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orrery.durable import sync_directory, write_all
-from orrery.errors import Exhausted, Invalid, Unavailable
+from orrery.errors import SERVER, Excess, Exhausted, Invalid, Unavailable
 from orrery.kernels.log_frames import FRAME_HEADER_BYTES, encode_frames
 from orrery.log.segment import (
     HEADER_BYTES,
@@ -97,7 +97,14 @@ class PartitionLog:
             if self._queue.byte_count + size > self._limits.queue_bytes_max:
                 raise Exhausted(
                     f"cannot append to partition {self._number}: {self._queue.byte_count} of "
-                    f"{self._limits.queue_bytes_max} bytes wait to be written"
+                    f"{self._limits.queue_bytes_max} bytes wait to be written",
+                    Excess(
+                        "log_queue_bytes_max",
+                        SERVER,
+                        self._limits.queue_bytes_max,
+                        self._queue.byte_count,
+                        retry_after_seconds=1.0,
+                    ),
                 )
             self._queue.entries.append(_Entry(record, durable, future))
             self._queue.byte_count += size

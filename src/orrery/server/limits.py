@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 
-from orrery.errors import Excess, Exhausted
+from orrery.errors import SERVER, Excess, Exhausted
 from orrery.settings import Settings
 
 
@@ -48,7 +48,7 @@ class Budget:
                 f"{self.bytes_held} of {self.bytes_max} bytes are in use",
                 Excess(
                     limit="http_bodies_bytes_max",
-                    scope="server",
+                    scope=SERVER,
                     value=self.bytes_max,
                     current=self.bytes_held,
                     retry_after_seconds=1.0,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from orrery.clock import Clock
-from orrery.errors import Excess, Exhausted
+from orrery.errors import SERVER, Excess, Exhausted
 from orrery.settings import Limits
 from orrery.telemetry import Telemetry
 from orrery.tenancy.limits import TenantLimits
@@ -348,7 +348,7 @@ def _exhausted(
 
 
 def _too_many_tenants(tenant: str) -> Exhausted:
-    excess = Excess("tenants_active_max", "server", TENANTS_ACTIVE_MAX, TENANTS_ACTIVE_MAX, 60.0)
+    excess = Excess("tenants_active_max", SERVER, TENANTS_ACTIVE_MAX, TENANTS_ACTIVE_MAX, 60.0)
     return Exhausted(
         f"cannot serve tenant {tenant!r}: {TENANTS_ACTIVE_MAX} tenants are active", excess
     )

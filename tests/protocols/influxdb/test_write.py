@@ -222,6 +222,7 @@ def test_bodies_that_cannot_be_read(write, body, encoding, status):
 
 
 EXCESS = Excess("samples_per_second", "tenant t1", 10, 11, retry_after_seconds=2.6)
+PRESSURE = Excess("log_queue_bytes_max", "server", 10, 11, retry_after_seconds=2.6)
 
 
 @pytest.mark.parametrize(
@@ -232,6 +233,7 @@ EXCESS = Excess("samples_per_second", "tenant t1", 10, 11, retry_after_seconds=2
         (Unauthenticated("no"), 401, "unauthorized", None),
         (Exhausted("no", EXCESS), 429, "too many requests", "3"),
         (Exhausted("no"), 429, "too many requests", "1"),
+        (Exhausted("no", PRESSURE), 503, "unavailable", "3"),
         (Unavailable("no"), 503, "unavailable", "1"),
         (Corrupt("no"), 500, "internal error", None),
     ],
@@ -253,8 +255,8 @@ def test_each_kind_of_error_has_its_status(write, error, status, code, retry_aft
         assert {key: body[key] for key in shape} == shape
         if isinstance(error, Exhausted) and error.excess:
             assert body["limit"] == {
-                "name": "samples_per_second",
-                "scope": "tenant t1",
+                "name": error.excess.limit,
+                "scope": error.excess.scope,
                 "value": 10,
                 "current": 11,
             }

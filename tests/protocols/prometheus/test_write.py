@@ -180,6 +180,7 @@ def test_forced_labels_reach_every_series(write):
 
 
 EXCESS = Excess("samples_per_second", "tenant t1", 10, 11, retry_after_seconds=2.6)
+PRESSURE = Excess("log_queue_bytes_max", "server", 10, 11, retry_after_seconds=2.6)
 
 
 @pytest.mark.parametrize(
@@ -190,6 +191,7 @@ EXCESS = Excess("samples_per_second", "tenant t1", 10, 11, retry_after_seconds=2
         (Unauthenticated("no"), 401, None),
         (Exhausted("no", EXCESS), 429, "3"),
         (Exhausted("no"), 429, "1"),
+        (Exhausted("no", PRESSURE), 503, "3"),
         (Unavailable("no"), 503, "1"),
         (Corrupt("no"), 500, None),
     ],
@@ -208,7 +210,7 @@ def test_each_kind_of_error_has_its_status(write, error, status, retry_after, wh
     assert headers.get(WRITTEN) == (None if where == "access" else "0")
     limit = json.loads(response.body).get("limit")
     assert limit == (
-        {"name": "samples_per_second", "scope": "tenant t1", "value": 10, "current": 11}
+        {"name": error.excess.limit, "scope": error.excess.scope, "value": 10, "current": 11}
         if isinstance(error, Exhausted) and error.excess
         else None
     )

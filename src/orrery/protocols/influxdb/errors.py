@@ -53,7 +53,10 @@ RenderError = Callable[[OrreryError], Response]
 
 
 def status_of(error: OrreryError) -> Status:
-    return next(status for kind, status in STATUSES if isinstance(error, kind))
+    status = next(status for kind, status in STATUSES if isinstance(error, kind))
+    if status.status == 429 and isinstance(error, Exhausted) and error.is_of_the_server:
+        return next(status for kind, status in STATUSES if kind is Unavailable)
+    return status
 
 
 def render_error_1(error: OrreryError) -> Response:

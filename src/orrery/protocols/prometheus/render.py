@@ -37,6 +37,8 @@ STATUSES: tuple[tuple[type[OrreryError], int, str], ...] = (
 
 
 def status_of(error: OrreryError) -> tuple[int, str]:
+    if isinstance(error, Exhausted) and error.is_of_the_server:
+        return 503, "unavailable"
     if isinstance(error, Exhausted) and not isinstance(error, TimedOut):
         waiting_helps = error.excess is not None and error.excess.retry_after_seconds is not None
         return (429, "too_many_requests") if waiting_helps else (422, "execution")

@@ -163,9 +163,10 @@ def answer(outcome: Outcome) -> Response:
 
 
 def render_error(error: OrreryError) -> Response:
-    status, name = next(
-        (status, name) for kind, status, name in STATUSES if isinstance(error, kind)
-    )
+    kinds = ((status, name) for kind, status, name in STATUSES if isinstance(error, kind))
+    status, name = next(kinds)
+    if status == 429 and isinstance(error, Exhausted) and error.is_of_the_server:
+        status, name = 503, "unavailable"
     headers: tuple[tuple[str, str], ...] = ()
     if isinstance(error, Unauthenticated):
         headers = error.headers
