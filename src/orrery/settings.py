@@ -65,7 +65,11 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         float, Meta(gt=0, le=86_400, description="how long one query may run")
     ] = 120.0
     retention_seconds: Annotated[
-        int, Meta(ge=0, description="how long samples are kept and how old a written one may be; 0: for ever")
+        int,
+        Meta(
+            ge=0,
+            description="how long samples are kept and how old a written one may be; 0: for ever",
+        ),
     ] = 0
     acknowledgement: Annotated[
         Acknowledgement,

@@ -409,6 +409,7 @@ class Parser:
         if self.current.kind != "]":
             step_ns, step_length = lengths.in_brackets(self, "subquery step")
         closing = self.expect("]", "subquery selector")
+        self.deepen()
         return Subquery(
             node,
             range_ns,
@@ -418,17 +419,6 @@ class Parser:
             start=node.start,
             end=closing.end,
         )
-        self.deepen()
-        return Subquery(node, length, step, start=node.start, end=closing.end)
-
-    def range_selector(self, node: Expr, length: int, end: int) -> RangeSelector:
-        if not isinstance(node, VectorSelector):
-            self.fail("ranges only allowed for vector selectors", node.start)
-        if node.offset_ns:
-            self.fail("no offset modifiers allowed before range", node.start)
-        if node.at is not None:
-            self.fail("no @ modifiers allowed before range", node.start)
-        return RangeSelector(node, length, start=node.start, end=end)
 
     def positive_duration(self, context: str) -> int:
         token = self.current

@@ -24,8 +24,6 @@ async def delete_series(parts: Parts, request: Request) -> Response:
     texts = arguments.texts("match[]")
     if not texts:
         raise Invalid("no match[] parameter provided")
-    start_ns = arguments.time_or("start", TIME_MIN_NS)
-    end_ns = arguments.time_or("end", TIME_MAX_NS)
     start_ns = arguments.read_or("start", parse_time, TIME_MIN_NS)
     end_ns = arguments.read_or("end", parse_time, TIME_MAX_NS)
     if end_ns < start_ns:
