@@ -17,7 +17,7 @@ from orrery.store.compaction import (
     safe_groups,
 )
 from orrery.store.manifest import BlockEntry, DeleteEntry
-from orrery.store.windows import LEVELS_NS, flush_ranges, level_of, split
+from orrery.store.windows import LEVELS_NS, flush_ranges, join_settled, level_of, split
 
 T = 1001 * LEVELS_NS[3]
 
@@ -67,6 +67,27 @@ def test_flush_ranges_cover_all_without_overlap(min_ns, span, now_ns):
     assert (ranges[0][0], ranges[-1][1]) == (min_ns, min_ns + span)
     assert all(low <= high for low, high in ranges)
     assert all(a[1] + 1 == b[0] for a, b in itertools.pairwise(ranges))
+
+
+@given(st.integers(-(2**62), 2**62), st.integers(0, 2**55), st.integers(-(2**62), 2**62))
+def test_joined_ranges_cover_all_without_overlap(min_ns, span, now_ns):
+    ranges = flush_ranges(min_ns, min_ns + span, now_ns=now_ns, blocks_max=10)
+    joined = join_settled(ranges, now_ns=now_ns)
+    assert (joined[0][0], joined[-1][1]) == (min_ns, min_ns + span)
+    assert all(a[1] + 1 == b[0] for a, b in itertools.pairwise(joined))
+    assert {low for low, _ in joined} <= {low for low, _ in ranges}
+
+
+def test_only_settled_windows_are_joined():
+    half_day = LEVELS_NS[1]
+    ranges = split(0, 4 * half_day - 1, LEVELS_NS[0])
+    whole = split(0, 4 * half_day - 1, half_day)
+    assert join_settled(ranges, now_ns=100 * half_day) == whole
+    assert join_settled(ranges, now_ns=0) == ranges
+    # At this time the last window is settled in part: what is not stays as it was cut.
+    joined = join_settled(ranges, now_ns=4 * half_day + half_day // 2)
+    assert joined[:3] == whole[:3]
+    assert joined[-3:] == ranges[-3:]
 
 
 def test_split_covers_all():

@@ -10,11 +10,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from orrery.store.bounds import MINUTE_NS
 from orrery.store.manifest import BlockEntry, DeleteEntry
-from orrery.store.windows import LEVELS_NS, Range, level_of, split
+from orrery.store.windows import CLOSE_MARGIN_NS, LEVELS_NS, Range, is_settled, level_of, split
 
-_CLOSE_MARGIN_NS = 10 * MINUTE_NS
 _SMALL_BYTES = 1024 * 1024
 _COUNT_FULL = 4
 _COUNT_OPEN_WINDOW = 8
@@ -97,7 +95,7 @@ def _pick_merge(
         if len(inside) < 2:
             continue
         chosen = {block.name for block in inside}
-        closed = (window + 1) * width + _CLOSE_MARGIN_NS <= now_ns
+        closed = (window + 1) * width + CLOSE_MARGIN_NS <= now_ns
         for group in safe_groups(inside, [b for b in blocks if b.name not in chosen]):
             part = _within_bytes(group, block_bytes_max)
             if _is_worth(part, level, closed=closed):
@@ -147,7 +145,7 @@ def _pick_single(blocks: Sequence[BlockEntry], *, now_ns: int, settled: bool) ->
             return Plan((block,), tuple(ranges), max(1, block.level), "split")
     for block in blocks:
         # A flush writes fast; what nothing will be merged with any more is written small once.
-        is_old = block.max_ns + LEVELS_NS[1] + _CLOSE_MARGIN_NS <= now_ns
+        is_old = is_settled(block.max_ns, now_ns=now_ns)
         if block.level == 0 and (settled or is_old):
             return _alone(block, "settle")
     return None

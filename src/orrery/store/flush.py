@@ -6,7 +6,7 @@ Called by the engine's flush thread, by recovery, and by hand.
 from orrery.errors import OrreryError
 from orrery.store.kernels import BlockSummary
 from orrery.store.state import Flushed, Frozen, OpenBlock, State
-from orrery.store.windows import flush_ranges
+from orrery.store.windows import LEVELS_NS, flush_ranges, is_settled, join_settled
 
 
 def flush_reason(state: State) -> str | None:
@@ -90,16 +90,23 @@ def _write_blocks(state: State, frozen: Frozen, blocks: list[OpenBlock]) -> None
     with state.lock:
         deletes = state.delete_rows()
     source = frozen.generation.source()
+    now_ns = state.parts.clock.now_ns()
     ranges = flush_ranges(
         *time_range,
-        now_ns=state.parts.clock.now_ns(),
+        now_ns=now_ns,
         blocks_max=bounds.blocks_per_flush_max,
         window_ns=bounds.window_ns,
     )
+    if bounds.block_range_ns_max >= LEVELS_NS[1]:
+        ranges = join_settled(ranges, now_ns=now_ns)
     last = frozen.next_offset - 1
     for min_ns, max_ns in ranges:
+        # What nothing recent will be merged with is written small at once, not twice.
+        small = is_settled(max_ns, now_ns=now_ns)
 
-        def write(path: str, min_ns: int = min_ns, max_ns: int = max_ns) -> BlockSummary | None:
+        def write(
+            path: str, min_ns: int = min_ns, max_ns: int = max_ns, small: bool = small
+        ) -> BlockSummary | None:
             return state.parts.kernels.write_block(
                 [source],
                 deletes,
@@ -107,7 +114,7 @@ def _write_blocks(state: State, frozen: Frozen, blocks: list[OpenBlock]) -> None
                 min_ns=min_ns,
                 max_ns=max_ns,
                 keep_from_ns={},
-                small=False,
+                small=small,
                 offsets=(frozen.offset_first, last),
             )
 
@@ -115,7 +122,11 @@ def _write_blocks(state: State, frozen: Frozen, blocks: list[OpenBlock]) -> None
         if made is not None:
             name, summary = made
             entry = state.entry(
-                name, summary, offsets=(frozen.offset_first, last), through=last, level=0
+                name,
+                summary,
+                offsets=(frozen.offset_first, last),
+                through=last,
+                level=int(small),
             )
             blocks.append(state.open_output(name, entry))
 

@@ -1,7 +1,9 @@
 """Time windows: where a flush cuts its blocks, and which window a block lies in. Pure arithmetic,
 called by flush and compaction."""
 
-from orrery.store.bounds import DAY_NS, HOUR_NS, WINDOW_NS
+from itertools import groupby
+
+from orrery.store.bounds import DAY_NS, HOUR_NS, MINUTE_NS, WINDOW_NS
 
 LEVELS_NS = (
     WINDOW_NS,
@@ -13,6 +15,8 @@ LEVELS_NS = (
     8192 * DAY_NS,
 )
 """Each is a multiple of the one before, so that windows nest."""
+
+CLOSE_MARGIN_NS = 10 * MINUTE_NS
 
 Range = tuple[int, int]
 """Inclusive bounds in nanoseconds."""
@@ -55,3 +59,21 @@ def flush_ranges(
     if end_ns >= min_ns:
         ranges.append((min_ns, end_ns))
     return sorted(ranges)
+
+
+def is_settled(max_ns: int, *, now_ns: int) -> bool:
+    """Whether a block that ends there is so old that it is merged with its like only."""
+    return max_ns + LEVELS_NS[1] + CLOSE_MARGIN_NS <= now_ns
+
+
+def join_settled(ranges: list[Range], *, now_ns: int) -> list[Range]:
+    """Ranges of one settled window of the first merged level as one: what is read in late is
+    written at once as compaction would leave it."""
+
+    def window(numbered: tuple[int, Range]) -> tuple[int, int]:
+        number, (min_ns, max_ns) = numbered
+        is_joined = is_settled(max_ns, now_ns=now_ns) and level_of(min_ns, max_ns) <= 1
+        return (0, min_ns // LEVELS_NS[1]) if is_joined else (1, number)
+
+    groups = [[one for _, one in group] for _, group in groupby(enumerate(ranges), key=window)]
+    return [(group[0][0], group[-1][1]) for group in groups]
