@@ -35,6 +35,7 @@ pub mod prefetch;
 pub mod protobuf;
 pub mod quantile;
 pub mod range_functions;
+pub mod raw_keys;
 pub mod re2;
 pub mod record;
 pub mod record_control;

@@ -256,14 +256,13 @@ impl Work<'_> {
     /// Fills `references` for known series; says which keys are not known.
     fn look_up(&mut self) -> Vec<usize> {
         let mut misses = Vec::new();
+        let mut raw_keys = Vec::with_capacity(STEP.min(self.batch.keys.len()));
         for keys in self.batch.keys.chunks(STEP) {
             let first = self.references.len();
+            raw_keys.clear();
+            raw_keys.extend(keys.iter().map(|key| key.hash ^ self.scope));
             let _gate = self.table.gate.read();
-            let scope = self.scope;
-            self.table.look_up(
-                keys.iter().map(|key| key.hash ^ scope),
-                &mut self.references,
-            );
+            self.table.look_up(&raw_keys, &mut self.references);
             for &reference in &self.references[first..] {
                 prefetch(self.table.store.hot(reference));
             }

@@ -16,6 +16,7 @@
 
 use crate::error::{CoreError, Result};
 use crate::live_index::LiveIndex;
+use crate::raw_keys::RawKeys;
 use crate::record::{Record, TENANT_BYTES_MAX, corrupt};
 use crate::record_control::{Definition, decode_definitions, encode_definitions};
 use crate::selector::{LabelIndex, Matcher, select_in};
@@ -35,6 +36,8 @@ pub const NO_SERIES: u32 = u32::MAX;
 /// Raw spellings remembered of one series: further ones work, more slowly, and cannot fill memory.
 const RAW_KEYS_PER_SERIES_MAX: u8 = 8;
 const LOOKUP_SHARD_COUNT: usize = 32;
+/// Keys whose places are asked for before the first of them is looked at.
+const LOOKUP_GROUP: usize = 32;
 /// Series looked at under one hold of the gate: about a millisecond where all of them leave.
 const SWEEP_STEP: u32 = 1024;
 const SWEEP_WAIT: Duration = Duration::from_millis(5);
@@ -67,26 +70,10 @@ pub struct Tenant {
     pub(crate) state: RwLock<TenantState>,
 }
 
-#[derive(Clone, Copy)]
-struct RawEntry {
-    key: [u32; 4],
-    reference: u32,
-}
+type LookupShard = RwLock<RawKeys>;
 
-type LookupShard = RwLock<HashTable<RawEntry>>;
-
-fn words(key: u128) -> [u32; 4] {
-    [
-        key as u32,
-        (key >> 32) as u32,
-        (key >> 64) as u32,
-        (key >> 96) as u32,
-    ]
-}
-
-/// Raw keys are hashes already: their low half serves as it is.
-fn entry_hash(entry: &RawEntry) -> u64 {
-    u64::from(entry.key[0]) | u64::from(entry.key[1]) << 32
+fn lookup_shard(raw_key: u128) -> usize {
+    (raw_key >> 123) as usize
 }
 
 #[derive(Default)]
@@ -202,30 +189,35 @@ impl Table {
     }
 
     /// Looks raw keys up, in order; `NO_SERIES` where one is unknown. Call it under the gate.
-    pub fn look_up(&self, raw_keys: impl Iterator<Item = u128>, out: &mut Vec<u32>) {
+    pub fn look_up(&self, raw_keys: &[u128], out: &mut Vec<u32>) {
         // Recursive reads never wait for a waiting writer, and a writer holds one shard at a time
         // without waiting for another: holding several shards here cannot end in a deadlock.
-        let mut shards: [Option<RwLockReadGuard<'_, HashTable<RawEntry>>>; LOOKUP_SHARD_COUNT] =
+        let mut shards: [Option<RwLockReadGuard<'_, RawKeys>>; LOOKUP_SHARD_COUNT] =
             [const { None }; LOOKUP_SHARD_COUNT];
-        for key in raw_keys {
-            let at = (key >> 123) as usize;
-            let shard = shards[at].get_or_insert_with(|| self.lookup[at].read_recursive());
-            let wanted = words(key);
-            let found = shard.find(key as u64, |entry| entry.key == wanted);
-            out.push(found.map_or(NO_SERIES, |entry| entry.reference));
+        for group in raw_keys.chunks(LOOKUP_GROUP) {
+            for &key in group {
+                let at = lookup_shard(key);
+                let shard = shards[at].get_or_insert_with(|| self.lookup[at].read_recursive());
+                shard.prefetch(key);
+            }
+            out.extend(group.iter().map(|&key| {
+                let shard = shards[lookup_shard(key)].as_ref();
+                shard.map_or(NO_SERIES, |shard| shard.find(key))
+            }));
         }
     }
 
     /// Remembers where a raw key leads. Call it in the flight that knows `reference`.
     pub fn remember(&self, raw_key: u128, reference: u32) {
-        let key = words(raw_key);
-        let mut shard = self.lookup[(raw_key >> 123) as usize].write();
-        if let Some(entry) = shard.find_mut(raw_key as u64, |entry| entry.key == key) {
-            if entry.reference != reference && self.store.add_raw_key(reference, u8::MAX) {
-                entry.reference = reference;
-            }
-        } else if self.store.add_raw_key(reference, RAW_KEYS_PER_SERIES_MAX) {
-            shard.insert_unique(raw_key as u64, RawEntry { key, reference }, entry_hash);
+        let mut shard = self.lookup[lookup_shard(raw_key)].write();
+        let known = shard.find(raw_key);
+        let raw_keys_max = if known == NO_SERIES {
+            RAW_KEYS_PER_SERIES_MAX
+        } else {
+            u8::MAX
+        };
+        if known != reference && self.store.add_raw_key(reference, raw_keys_max) {
+            shard.insert(raw_key, reference);
         }
     }
 
@@ -396,11 +388,8 @@ impl Table {
     /// Drops raw keys that lead nowhere, before their references may be given out again.
     fn forget_raw_keys(&self) {
         for shard in &self.lookup {
-            let mut shard = shard.write();
-            shard.retain(|entry| self.store.hot(entry.reference).has(LIVE));
-            if shard.len() < shard.capacity() / 4 {
-                shard.shrink_to_fit(entry_hash);
-            }
+            let is_live = |reference| self.store.hot(reference).has(LIVE);
+            shard.write().retain(is_live);
         }
     }
 }
@@ -438,7 +427,7 @@ impl SeriesTable {
             .0
             .lookup
             .iter()
-            .map(|shard| shard.read().allocation_size())
+            .map(|shard| shard.read().memory_bytes())
             .sum();
         let list: Vec<Arc<Tenant>> = self.0.tenants.read().list.clone();
         let tenants: usize = list
