@@ -2,8 +2,8 @@
 
 `python bench/ingest.py --protocol remote` starts Orrery on an empty directory, sends one tick that
 registers every series, then the rest from `--senders` connections, then has it flushed and merged,
-and prints process CPU of each phase divided by the samples it took. `--perf FILE` records the
-second phase (`perf report -i FILE --no-children` reads it).
+and prints process CPU of each phase divided by the samples it took. `--perf FILE` records what
+follows the first tick (`perf report -i FILE --no-children` reads it).
 """
 
 import argparse
@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--hosts", type=int, default=1000)
     parser.add_argument("--hours", type=float, default=0.5)
     parser.add_argument("--senders", type=int, default=1)
-    parser.add_argument("--perf", type=Path, help="record the sending there")
+    parser.add_argument("--perf", type=Path, help="record what follows the first tick there")
     options = parser.parse_args()
     workload = tsbs.Workload(options.hosts, options.hours)
     is_line = options.protocol == "line"
@@ -99,20 +99,19 @@ def main() -> None:
         recorder = None
         if options.perf:
             recorder = subprocess.Popen(
-                ["perf", "record", "-q", "-g", "-F", "1999", "-o", str(options.perf)]
-                + ["-p", str(instance.process.pid)]
+                f"perf record -q -g -F 1999 -o {options.perf} -p {instance.process.pid}".split()
             )
             time.sleep(1)
         before = now(instance)
         seconds = send_all(instance, path, bodies[first_count:], options.protocol, options.senders)
         report("known", instance, before, samples - per_tick)
         print(f"           {(samples - per_tick) / seconds / 1000:8.0f} thousand values/s")
-        if recorder is not None:
-            recorder.terminate()
-            recorder.wait()
         before = now(instance)
         instance.settle()
         report("settling", instance, before, samples)
+        if recorder is not None:
+            recorder.terminate()
+            recorder.wait()
         report("all", instance, whole, samples)
         print(f"{instance.disk_bytes() / samples:.3f} bytes/sample on disk")
 

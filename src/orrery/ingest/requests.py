@@ -69,18 +69,15 @@ async def store(
     """Decodes and writes; returns once the batch is durable. ``size_bytes_max`` bounds the body
     with its encoding taken off, ``body_bytes`` is its size as it came."""
 
-    batch = None
-    if body_bytes <= ON_LOOP_BYTES_MAX:
-        with contextlib.suppress(TooLarge):
-            batch = _decoded(decode, min(size_bytes_max, ON_LOOP_DECOMPRESSED_BYTES_MAX))
+    tried = _decoded_small(decode, body_bytes, size_bytes_max)
 
     def work() -> "tuple[Batch, Future[Written] | None]":
-        whole = _decoded(decode, size_bytes_max) if batch is None else batch
-        if not whole.sample_count and not whole.metadata:
-            return whole, None
-        return whole, accept.write(tenant, whole, defaults=(), forced=forced)
+        batch = _decoded(decode, size_bytes_max) if tried is None else tried
+        if not batch.sample_count and not batch.metadata:
+            return batch, None
+        return batch, accept.write(tenant, batch, defaults=(), forced=forced)
 
-    if batch is None or accept.is_busy:
+    if tried is None or accept.is_busy:
         batch, future = await asyncio.get_running_loop().run_in_executor(executor, work)
     else:
         batch, future = work()
@@ -95,6 +92,16 @@ async def store(
 def with_forced(own: Sequence[Label], forced: Sequence[Label]) -> tuple[Label, ...]:
     """Labels a wire sets itself, and over them those the caller's token forces."""
     return tuple({**dict(own), **dict(forced)}.items())
+
+
+def _decoded_small(decode: Decode, body_bytes: int, size_bytes_max: int) -> Batch | None:
+    """None where the body is a large one, or turned out to be."""
+    if body_bytes > ON_LOOP_BYTES_MAX:
+        return None
+    try:
+        return _decoded(decode, min(size_bytes_max, ON_LOOP_DECOMPRESSED_BYTES_MAX))
+    except TooLarge:
+        return None
 
 
 def _decoded(decode: Decode, size_bytes_max: int) -> Batch:
