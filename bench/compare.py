@@ -3,7 +3,7 @@
 Ingest cost is the server's process CPU from the first body until it rests after flush and merge,
 divided by the samples it accepted. Bodies are made beforehand; the sender is this process and its
 CPU is not counted. Query cost is the server's CPU per question; every question is asked with
-different hosts several times, the first time apart (cold).
+different hosts several times, after one that does not count. ``--keep`` loads once and asks again.
 """
 
 import argparse

@@ -15,6 +15,8 @@ use std::collections::VecDeque;
 /// More steps are refused; Prometheus' own API stops at 11,000.
 pub const STEPS_MAX: usize = 1_000_000;
 
+const STALE_CHUNK_VALUES: usize = 256;
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Function {
     /// The lookback selector: the latest sample unless it is a staleness marker.
@@ -230,7 +232,9 @@ fn is_stale(value: f64) -> bool {
 }
 
 fn drop_stale(times: &mut Vec<i64>, values: &mut Vec<f64>) {
-    if !values.iter().any(|&value| is_stale(value)) {
+    // A whole chunk is looked at before it is judged: the loop below has no branches.
+    let has_stale = |chunk: &[f64]| chunk.iter().fold(false, |found, &v| found | is_stale(v));
+    if !values.chunks(STALE_CHUNK_VALUES).any(has_stale) {
         return;
     }
     let mut kept = 0;
@@ -482,9 +486,15 @@ impl Extreme {
         };
         let rest = values[first..].iter().copied();
         if self.is_max {
-            rest.fold(values[first], |best, new| if new > best { new } else { best })
+            rest.fold(
+                values[first],
+                |best, new| if new > best { new } else { best },
+            )
         } else {
-            rest.fold(values[first], |best, new| if new < best { new } else { best })
+            rest.fold(
+                values[first],
+                |best, new| if new < best { new } else { best },
+            )
         }
     }
 
