@@ -134,6 +134,11 @@ class Questions:
     def one_of(self, given: list[str]) -> str:
         return self.chance.choice(given)
 
+    def time_ms(self) -> int:
+        """Half of the times are those of samples: the edges of windows meet them there."""
+        step, off = self.chance.randint(-2, COUNT + 20), self.chance.randint(0, EVERY_MS)
+        return START_MS + step * EVERY_MS + (off if self.chance.random() < 0.5 else 0)
+
     def question(self) -> str:
         depth = self.chance.choice([1, 1, 2, 2, 3])
         roll = self.chance.random()
@@ -251,6 +256,8 @@ class Questions:
         return self.one_of([
             f'label_replace({inner}, "host", "$1-x", "instance", "(a|b)")',
             f'label_replace({inner}, "job", "", "job", ".*")',
+            f'sort_by_label({inner}, "job", "instance")',
+            f'sort_by_label_desc(latency_seconds_bucket{self.modifiers()}, "le")',
             f'label_join({inner}, "both", "-", "instance", "job", "nothing")',
             f'label_replace({inner}, "__name__", "n_$1", "__name__", "(.*)")',
         ])  # fmt: skip

@@ -14,13 +14,14 @@ from tests.reliability import remote_write
 
 from .answers import Connection, difference
 from .conftest import Programs
-from .questions import END_MS, EVERY_MS, START_MS, Questions, Series, dataset
+from .questions import Questions, Series, dataset
 
 pytestmark = [pytest.mark.compat, pytest.mark.timeout(0)]
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "30"))
 SEED = int(os.environ.get("COMPAT_SEED", "1"))
 DIFFERENCES_MAX = 20
+STEPS = 12
 FEATURES = "--enable-feature=promql-experimental-functions"
 
 
@@ -43,15 +44,15 @@ def both(programs: Programs) -> Iterator[tuple[Connection, Connection]]:
     orrery.close()
 
 
-def forms(query: str, at_s: float) -> Iterator[tuple[str, dict[str, str]]]:
+def forms(query: str, at_s: float, step: str) -> Iterator[tuple[str, dict[str, str]]]:
     yield "query", {"query": query, "time": f"{at_s:.3f}"}
     yield (
         "query_range",
         {
             "query": query,
-            "start": f"{at_s - 200:.3f}",
-            "end": f"{at_s + 200:.3f}",
-            "step": "37",
+            "start": f"{at_s - STEPS / 2 * float(step):.3f}",
+            "end": f"{at_s + STEPS / 2 * float(step):.3f}",
+            "step": step,
         },
     )
 
@@ -65,8 +66,9 @@ def test_seeded_questions_have_the_same_answers(both: tuple[Connection, Connecti
         if time.monotonic() > deadline or len(different) >= DIFFERENCES_MAX:
             break
         query = questions.question()
-        at_s = (START_MS + questions.chance.randint(-2 * EVERY_MS, END_MS - START_MS)) / 1000
-        for path, arguments in forms(query, at_s):
+        at_s = questions.time_ms() / 1000
+        step = questions.one_of(["37", "15", "60", "0.5"])
+        for path, arguments in forms(query, at_s, step):
             theirs, ours = prometheus.api(path, arguments), orrery.api(path, arguments)
             if found := difference(query, theirs, ours):
                 different.append(f"{number} {path} {arguments['query']} at {at_s:.3f}\n    {found}")

@@ -188,7 +188,7 @@ def quantile(arguments: Arguments, one: Histogram, levels: Floats, index: int) -
     found = start + (one.bounds[bucket] - start) * ((rank - count_below) / in_bucket)
     found = np.where((bucket == 0) & (one.bounds[0] <= 0), one.bounds[0], found)
     found = np.where(bucket == last, one.bounds[last - 1], found)
-    return np.where(inside & (total != 0) & ~np.isnan(total), found, outside)
+    return np.where(inside & (total != 0), found, outside)
 
 
 def _note_forced(arguments: Arguments, one: Histogram, index: int) -> None:

@@ -63,7 +63,8 @@ def by_labels(arguments: Arguments, *, descending: bool) -> Vector:
 
 
 def natural(text: str) -> tuple[tuple[int, int, str], ...]:
-    """A key under which "node2" comes before "node10"."""
+    """A key under which "node2" comes before "node10", and "+Inf" before both."""
     return tuple(
-        (0, int(run), run) if run.isdecimal() else (1, 0, run) for run in _RUN.findall(text)
+        (1, int(run), run) if run.isdecimal() else (0 if run < "0" else 2, 0, run)
+        for run in _RUN.findall(text)
     )
