@@ -420,28 +420,6 @@ class Parser:
             end=closing.end,
         )
 
-    def positive_duration(self, context: str) -> int:
-        token = self.current
-        if token.kind in ("step", "range", "+", "-", "(", "identifier", "max", "min"):
-            self.fail("duration expressions are not supported yet")
-        length = self.plain_duration(context)
-        if length <= 0:
-            self.fail("duration must be greater than 0", token.start)
-        if self.current.kind in ("+", "-", "*", "/", "%", "^"):
-            self.fail("duration expressions are not supported yet")
-        return length
-
-    def plain_duration(self, context: str) -> int:
-        token = self.current
-        if token.kind == "duration":
-            return self.duration(self.advance())
-        if token.kind != "number":
-            self.unexpected(context, "number, duration, or step()")
-        seconds = number(self.advance().text)
-        if seconds is None or not math.isfinite(seconds) or abs(seconds) > 1e9 * 9:
-            self.fail("duration out of range", token.start)
-        return round(seconds * 1000) * 1_000_000
-
     def duration(self, token: Token) -> int:
         length = duration_ns(token.text)
         if length is None:
