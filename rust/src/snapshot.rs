@@ -10,9 +10,10 @@ use crate::merge::{hide, merge_runs};
 use crate::meter::Meter;
 use crate::numeric::{self, KindColumn, append_columns};
 use crate::sample::Run;
-use crate::selector::Matcher;
+use crate::selector::{Matcher, matches_all};
 use crate::series::{SeriesId, SeriesView};
 use crate::source::{Delete, Reader, Source, TimeRange, hidden_ranges};
+use crate::source::{Delete, RETENTION_OFFSET, Source, TimeRange, hidden_ranges};
 use crate::window::{self, Function, Row, Steps};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -62,7 +63,7 @@ impl Snapshot {
                     canonical.clear();
                     source.canonical(ordinal, &mut canonical)?;
                     let series = SeriesView::parse(&canonical)?;
-                    if self.hides_all(source.as_ref(), tenant, &series, range) {
+                    if self.hides_all(source.as_ref(), ordinal, tenant, &series, range)? {
                         continue;
                     }
                 }
@@ -81,7 +82,8 @@ impl Snapshot {
     }
 
     /// Sorted names of labels: of every series in range, or of those any of the selectors selects.
-    /// Without a selector, labels of series that a delete emptied stay until a compaction.
+    /// Without a selector, labels of a block hold for all of its time range; what retention cuts
+    /// off a part of stays until a compaction.
     pub fn label_names(
         &self,
         tenant: &str,
@@ -94,7 +96,20 @@ impl Snapshot {
             let mut found = Vec::new();
             for (_, source) in self.sources_in(range) {
                 meter.check()?;
-                source.label_names(tenant, range, &mut found)?;
+                match self.hidden_part(source.as_ref(), tenant, range) {
+                    HiddenPart::None => source.label_names(tenant, range, &mut found)?,
+                    HiddenPart::Some => {
+                        self.each_left(source.as_ref(), tenant, range, meter, |series| {
+                            let labels = promql_labels(series);
+                            for (name, _) in
+                                labels.pairs().filter(|(name, _)| !names.contains(*name))
+                            {
+                                found.push(name.to_owned());
+                            }
+                        })?;
+                    }
+                    HiddenPart::All => {}
+                }
                 names.extend(found.drain(..));
             }
         }
@@ -120,7 +135,18 @@ impl Snapshot {
             let mut found = Vec::new();
             for (_, source) in self.sources_in(range) {
                 meter.check()?;
-                source.label_values(tenant, label, range, &mut found)?;
+                match self.hidden_part(source.as_ref(), tenant, range) {
+                    HiddenPart::None => source.label_values(tenant, label, range, &mut found)?,
+                    HiddenPart::Some => {
+                        self.each_left(source.as_ref(), tenant, range, meter, |series| {
+                            let value = value_of(series, label);
+                            if !value.is_empty() {
+                                found.push(value);
+                            }
+                        })?;
+                    }
+                    HiddenPart::All => {}
+                }
                 values.extend(found.drain(..));
             }
         }
@@ -143,25 +169,100 @@ impl Snapshot {
             .filter(move |(_, source)| source.time_range().is_some_and(|own| own.overlaps(&range)))
     }
 
-    /// Whether one delete covers all that the range could see of the series in this source.
-    fn hides_all(
+    /// How much of what the range could see in this source deletes may hide.
+    fn hidden_part(&self, source: &dyn Source, tenant: &str, range: TimeRange) -> HiddenPart {
+        let Some(seen) = seen_of(source, range) else {
+            return HiddenPart::All;
+        };
+        let mut part = HiddenPart::None;
+        for delete in self.deletes.iter() {
+            if !delete.concerns(source, tenant) || !delete.range.overlaps(&seen) {
+                continue;
+            }
+            if delete.matchers.is_empty() && covers(&delete.range, &seen) {
+                return HiddenPart::All;
+            }
+            if delete.offset != RETENTION_OFFSET {
+                part = HiddenPart::Some;
+            }
+        }
+        part
+    }
+
+    /// Calls `visit` with every series in range of which deletes leave something in this source.
+    fn each_left(
         &self,
         source: &dyn Source,
         tenant: &str,
+        range: TimeRange,
+        meter: &Meter,
+        mut visit: impl FnMut(&SeriesView<'_>),
+    ) -> Result<()> {
+        let mut canonical = Vec::new();
+        for ordinal in source.select(tenant, &[], range)? {
+            meter.check()?;
+            canonical.clear();
+            source.canonical(ordinal, &mut canonical)?;
+            let series = SeriesView::parse(&canonical)?;
+            if !self.hides_all(source, ordinal, tenant, &series, range)? {
+                visit(&series);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether deletes leave nothing of what the range could see of a series in this source. Where
+    /// one hides a part only its samples have to be looked at, until a compaction has applied it;
+    /// a series that retention has cut short counts as seen until then.
+    fn hides_all(
+        &self,
+        source: &dyn Source,
+        ordinal: u32,
+        tenant: &str,
         series: &SeriesView<'_>,
         range: TimeRange,
-    ) -> bool {
-        let Some(own) = source.time_range() else {
-            return true;
+    ) -> Result<bool> {
+        let Some(seen) = seen_of(source, range) else {
+            return Ok(true);
         };
-        let seen = TimeRange {
-            min_ns: own.min_ns.max(range.min_ns),
-            max_ns: own.max_ns.min(range.max_ns),
-        };
-        hidden_ranges(&self.deletes, source, tenant, series)
-            .iter()
-            .any(|hidden| hidden.min_ns <= seen.min_ns && seen.max_ns <= hidden.max_ns)
+        let (mut hidden, mut is_deleted) = (Vec::new(), false);
+        for delete in self.deletes.iter().filter(|delete| {
+            delete.range.overlaps(&seen)
+                && delete.concerns(source, tenant)
+                && matches_all(&delete.matchers, series)
+        }) {
+            if covers(&delete.range, &seen) {
+                return Ok(true);
+            }
+            is_deleted |= delete.offset != RETENTION_OFFSET;
+            hidden.push(delete.range);
+        }
+        if !is_deleted {
+            return Ok(false);
+        }
+        let mut runs = Vec::new();
+        source.read(ordinal, seen, &mut runs)?;
+        runs.iter_mut().for_each(|run| hide(run, &hidden));
+        Ok(runs.iter().all(Run::is_empty))
     }
+}
+
+enum HiddenPart {
+    None,
+    Some,
+    All,
+}
+
+fn covers(range: &TimeRange, seen: &TimeRange) -> bool {
+    range.min_ns <= seen.min_ns && seen.max_ns <= range.max_ns
+}
+
+/// What the range could see of a source; None where it holds nothing.
+fn seen_of(source: &dyn Source, range: TimeRange) -> Option<TimeRange> {
+    source.time_range().map(|own| TimeRange {
+        min_ns: own.min_ns.max(range.min_ns),
+        max_ns: own.max_ns.min(range.max_ns),
+    })
 }
 
 /// What a label call answers for a label of one series; empty where it has none.
@@ -886,6 +987,53 @@ mod tests {
         assert_eq!(selection.len(), 1);
         assert_eq!(selection.canonical(0).unwrap(), b);
         assert!(selection.canonical(1).is_err());
+    }
+
+    #[test]
+    fn what_deletes_emptied_has_no_labels_left() {
+        let (a, b) = (
+            series("a", "", &[("x", "1")]),
+            series("b", "", &[("y", "2")]),
+        );
+        let stored = source(
+            3,
+            0,
+            &[
+                (&a, vec![floats(&[(1, 1.0), (5, 1.0)])]),
+                (&b, vec![floats(&[(1, 1.0), (90, 1.0)])]),
+            ],
+        );
+        let meter = Meter::unlimited();
+        let ask = |deletes: Vec<Delete>| {
+            let snapshot = Snapshot::new(vec![stored.clone()], deletes);
+            let names = snapshot.label_names("t", &[], ALL, &meter).unwrap();
+            let values = snapshot.label_values("t", "__name__", &[], ALL, &meter);
+            let selected = snapshot.select("t", &[], ALL, &meter).unwrap().len();
+            (names.join(" "), values.unwrap().join(" "), selected)
+        };
+        let all = ("__name__ x y".to_owned(), "a b".to_owned(), 2);
+        let only_b = ("__name__ y".to_owned(), "b".to_owned(), 1);
+        let none = (String::new(), String::new(), 0);
+        let any = ("nothing", "=", "");
+        assert_eq!(ask(vec![]), all);
+        assert_eq!(ask(vec![delete(5, any, 1, 4)]), all);
+        assert_eq!(ask(vec![delete(5, any, 1, 5)]), only_b);
+        let pieces = vec![delete(5, any, 1, 1), delete(6, ("x", "=", "1"), 2, 9)];
+        assert_eq!(ask(pieces), only_b);
+        assert_eq!(
+            ask(vec![delete(3, any, 1, 5), delete(5, any, 200, 300)]),
+            only_b
+        );
+        assert_eq!(ask(vec![delete(5, any, 1, 90)]), none);
+        let mut retention = delete(RETENTION_OFFSET, any, i64::MIN, 89);
+        retention.matchers.clear();
+        assert_eq!(
+            ask(vec![retention.clone()]),
+            all,
+            "cut short, not yet looked at"
+        );
+        retention.range.max_ns = 90;
+        assert_eq!(ask(vec![retention]), none);
     }
 
     #[test]
