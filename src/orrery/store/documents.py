@@ -13,6 +13,9 @@ from orrery.kernels.checksum import crc32c
 
 Document = TypeVar("Document")
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding any bytes as JSON may raise."""
+
 
 class _Envelope(msgspec.Struct):
     format: int
@@ -32,7 +35,7 @@ def decode_document(
     """``name`` is the object's, for the error."""
     try:
         envelope = msgspec.json.decode(content, type=_Envelope)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise Corrupt(f"cannot read {name!r}: {error}") from error
     if envelope.format != format_version:
         raise Invalid(
@@ -44,5 +47,5 @@ def decode_document(
         raise Corrupt(f"cannot read {name!r}: its checksum is wrong")
     try:
         return msgspec.json.decode(body, type=kind)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise Corrupt(f"cannot read {name!r}: {error}") from error

@@ -103,6 +103,8 @@ def test_tenant_life(admin):
     ("method", "path", "body", "status", "text"),
     [
         ("POST", "/tokens", b"{", 400, "cannot read the request"),
+        ("POST", "/tokens", b'{"tenant": "\xff"}', 400, "cannot read the request"),
+        ("POST", "/tokens", b'{"tenant": ' + b"[" * 100_000, 400, "cannot read the request"),
         ("POST", "/tokens", {"tenant": "a"}, 400, "permissions"),
         ("POST", "/tokens", {"tenant": "a", "permissions": []}, 400, "permissions"),
         ("POST", "/tokens", {"tenant": "a", "permissions": ["fly"]}, 400, "fly"),

@@ -9,6 +9,7 @@ from msgspec import Meta, Struct, field
 from orrery.errors import Corrupt, Denied, Exhausted, Invalid, OrreryError, Unavailable
 from orrery.model.selector import Operator
 from orrery.server.http import Response
+from orrery.store.documents import UNREADABLE
 from orrery.tenancy.access import Unauthenticated
 from orrery.tenancy.administration import NotFound, TokenRequest
 from orrery.tenancy.tokens import Permission, Token
@@ -125,7 +126,7 @@ def _moment(time_ns: int) -> datetime:
 def decode(body: bytes, kind: type[Decoded]) -> Decoded:
     try:
         return msgspec.json.decode(body, type=kind)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise Invalid(f"cannot read the request: {error}") from error
 
 
