@@ -86,10 +86,14 @@ def test_a_flush_the_disk_refuses_loses_nothing_and_is_done_later(tmp_path: Path
         server.limit_file_bytes(1 << 40)
         assert server.compact()[-1]["event"] == "compacted"
         assert server.samples("full", START_SECOND, end) == expected([START_SECOND], 5)
+        assert server.write(lines(START_SECOND + 5, 5))[0] == 204
         server.limit_file_bytes(64)
-        server.compact()
-        server.kill()
+        server.process.terminate()
+        # It leaves all the same, and says that it could not flush: the log has everything.
+        assert server.process.wait(60) == 5
+        assert "File too large" in server.said()
+        assert "Traceback" not in server.said()
     with Orrery(tmp_path) as server:
-        assert server.samples("full", START_SECOND, end) == expected([START_SECOND], 5)
+        assert server.samples("full", START_SECOND, end) == expected([START_SECOND], 10)
         server.stop()
     assert verify(tmp_path / "data") == (0, [])

@@ -524,6 +524,7 @@ def test_a_failing_log_refuses_and_what_was_acknowledged_stays(tmp_path, core):
             db.write(("cpu", T + 2, 1.0))
         assert db.read() == {("cpu", T): 1.0}
         assert db.limits.counts["failed"] == 1
+        assert "Input/output error" in db.store.not_ready()
     with Running(tmp_path, core) as db:
         kept = db.read()
         assert kept[("cpu", T)] == 1.0
