@@ -97,6 +97,16 @@ pub const RESERVED_LABELS: [&str; 5] = [
 ];
 
 impl Batch {
+    /// About what it takes of the memory, but for what it was decoded from.
+    pub fn memory_bytes(&self) -> usize {
+        self.body.capacity()
+            + size_of_val(&self.keys[..])
+            + size_of_val(&self.times_ns[..])
+            + size_of_val(&self.values[..])
+            + size_of_val(&self.kinds[..])
+            + size_of_val(&self.symbols[..])
+    }
+
     /// An empty batch over `body`, which must fit the spans.
     pub fn over(body: Vec<u8>, wire: Wire, canonicalise: Canonicalise) -> Result<Self> {
         if body.len() > BODY_BYTES_MAX {
@@ -232,6 +242,11 @@ pub(crate) mod python {
 
     #[pymethods]
     impl PyBatch {
+        #[getter]
+        fn memory_bytes(&self) -> usize {
+            self.0.memory_bytes()
+        }
+
         #[getter]
         fn sample_count(&self) -> usize {
             self.0.times_ns.len()

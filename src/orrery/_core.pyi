@@ -76,6 +76,10 @@ class Batch:
     @property
     def key_count(self) -> int: ...
     @property
+    def memory_bytes(self) -> int:
+        """About what the batch holds, its body with the encoding taken off included."""
+
+    @property
     def rejected(self) -> list[tuple[int, str]]:
         """(1-based line or series, reason) of what the decoder refused; the rest is good."""
 

@@ -55,6 +55,22 @@ def test_a_bomb_is_not_unpacked(small_server, encoding):
     assert small_server.client().get("labels").status == 200
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "identity"])
+def test_what_is_unpacked_counts_until_it_is_written(tmp_path, encoding):
+    """Small bodies must not become more memory than all bodies together may take."""
+    flags = ("--http-bodies-bytes-max", str(2 * MIB), *QUIET)
+    with Server(tmp_path / "data", *flags) as server:
+        body = b"\n".join(b"m,host=a value=1 %d" % (1000 + at) for at in range(60_000))
+        sent = gzip.compress(body) if encoding == "gzip" else body
+        answer = server.ask("POST", "/write", sent, Content_Encoding=encoding)
+        assert answer.status == 413, answer.body
+        assert answer.json["limit"]["name"] == "http_bodies_bytes_max"
+        small = server.ask("POST", "/write", body[: body.index(b"\n")])
+        assert small.status == 204
+        held = "orrery_request_bodies_active_bytes 0.0"
+        assert held in server.ask("GET", "/metrics").body.decode()
+
+
 def test_a_bomb_in_a_bomb_is_not_unpacked(small_server):
     body = gzip.compress(gzip.compress(b"\0" * (64 * MIB), 9), 9)
     answer = small_server.ask("POST", "/api/v1/query", body, Content_Encoding="gzip, gzip")

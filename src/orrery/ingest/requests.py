@@ -108,6 +108,10 @@ def _decoded(decode: Decode, size_bytes_max: int) -> Batch:
     try:
         return decode(size_bytes_max)
     except Exhausted as error:
+        if error.is_of_the_server:
+            raise
+        if error.excess is not None:
+            raise TooLarge(str(error), error.excess) from error
         raise TooLarge(f"{error} (http_body_decompressed_bytes_max)") from error
 
 

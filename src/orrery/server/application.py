@@ -277,6 +277,7 @@ class Exchange:
             peer=self.peer,
             parameters=found.parameters,
             on_disconnect=self.on_disconnect,
+            hold=self.body.hold_more,
         )
 
     def on_disconnect(self, callback: Callable[[], None]) -> None:

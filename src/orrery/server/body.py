@@ -4,6 +4,7 @@ The application calls it; ``decompress`` is the kernel of that name, handed in.
 """
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from concurrent.futures import Executor
 from typing import Any, Protocol
@@ -52,6 +53,8 @@ class Body:
         self.is_read = not ("content-length" in headers or "transfer-encoding" in headers)
         self.size_bytes = 0
         self.held_bytes = 0
+        self._is_released = False
+        self._lock = threading.Lock()
 
     async def read(self) -> bytes:
         if self.is_read:
@@ -141,14 +144,24 @@ class Body:
 
     def hold(self, count: int) -> None:
         try:
-            self._budget.hold(count)
+            self.hold_more(count)
         except Exhausted as error:
             raise Refused(503, str(error), (("retry-after", "1"),)) from error
-        self.held_bytes += count
+
+    def hold_more(self, count: int) -> None:
+        """For what a handler makes of the body, from any thread; ``Exhausted`` where it is too
+        much for the server. What comes after ``release`` is not counted."""
+        with self._lock:
+            if self._is_released:
+                return
+            self._budget.hold(count)
+            self.held_bytes += count
 
     def release(self) -> None:
-        self._budget.release(self.held_bytes)
-        self.held_bytes = 0
+        with self._lock:
+            self._is_released = True
+            self._budget.release(self.held_bytes)
+            self.held_bytes = 0
 
 
 def encodings(headers: Mapping[str, str]) -> list[str]:

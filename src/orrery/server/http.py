@@ -19,7 +19,9 @@ class Request:
     """One request, its body read whole and decompressed.
 
     ``headers`` has lower-case names; ``parameters`` are those of the route's path template;
-    ``on_disconnect`` registers what to call once, should the client leave before the answer.
+    ``on_disconnect`` registers what to call once, should the client leave before the answer;
+    ``hold`` counts bytes that a handler makes of the body until the answer is sent, and raises
+    ``Exhausted`` where all requests together would hold too many.
     """
 
     method: str
@@ -30,6 +32,7 @@ class Request:
     peer: str
     parameters: Mapping[str, str] = field(default_factory=dict)
     on_disconnect: Callable[[Callable[[], None]], None] = lambda _callback: None
+    hold: Callable[[int], None] = lambda _count: None
 
     def arguments(self) -> list[tuple[str, str]]:
         """Query and, for a form body, form arguments, in order, repeats kept."""

@@ -1,5 +1,6 @@
 """The bounds a server keeps its clients within; ``app`` fills them from the settings."""
 
+import threading
 from dataclasses import dataclass, fields
 
 from orrery.errors import SERVER, Excess, Exhausted
@@ -39,22 +40,27 @@ class Budget:
         self.bytes_max = bytes_max
         self.bytes_held = 0
         self.requests_active = 0
+        self._lock = threading.Lock()
 
     def hold(self, count: int) -> None:
-        """``Exhausted`` where ``count`` more bytes would be too many."""
-        if self.bytes_held + count > self.bytes_max:
+        """``Exhausted`` where ``count`` more bytes would be too many; from any thread."""
+        with self._lock:
+            fits = self.bytes_held + count <= self.bytes_max
+            self.bytes_held += count if fits else 0
+        if not fits:
             raise Exhausted(
                 f"cannot hold a body of {count} more bytes: "
-                f"{self.bytes_held} of {self.bytes_max} bytes are in use",
+                f"{self.bytes_held} of {self.bytes_max} bytes are in use (http_bodies_bytes_max)",
                 Excess(
                     limit="http_bodies_bytes_max",
-                    scope=SERVER,
+                    # What is too much by itself is so at any time: it is not to be sent again.
+                    scope=SERVER if count <= self.bytes_max else "request",
                     value=self.bytes_max,
                     current=self.bytes_held,
                     retry_after_seconds=1.0,
                 ),
             )
-        self.bytes_held += count
 
     def release(self, count: int) -> None:
-        self.bytes_held -= count
+        with self._lock:
+            self.bytes_held -= count

@@ -78,13 +78,15 @@ class Writes:
         now_ns = self.clock.now_ns()
 
         def decode(size_bytes_max: int) -> Batch:
-            return decode_line_protocol(
+            batch = decode_line_protocol(
                 request.body,
                 precision_ns=target.precision_ns,
                 now_ns=now_ns,
                 encoding=encoding,
                 size_bytes_max=size_bytes_max,
             )
+            request.hold(batch.memory_bytes)
+            return batch
 
         return decode
 

@@ -67,7 +67,9 @@ class Writes:
         decode = decode_remote_write_2 if is_version_2 else decode_remote_write_1
 
         def work(size_bytes_max: int) -> Batch:
-            return decode(request.body, encoding=encoding, size_bytes_max=size_bytes_max)
+            batch = decode(request.body, encoding=encoding, size_bytes_max=size_bytes_max)
+            request.hold(batch.memory_bytes)
+            return batch
 
         try:
             outcome = await store(
