@@ -6,7 +6,7 @@ from orrery.model.selector import PROMQL_NAME, Operator
 
 
 def absent_labels(argument: Expr) -> Labels:
-    """Every label with one equality matcher and no other matcher; the name is none of them."""
+    """Every label whose first equality matcher no other matcher follows; never the name."""
     node = without_parentheses(argument)
     if isinstance(node, RangeSelector):
         node = node.selector
@@ -19,7 +19,7 @@ def absent_labels(argument: Expr) -> Labels:
             continue
         if matcher.operator is Operator.EQUAL and matcher.label not in seen:
             labels[matcher.label] = matcher.value
+            seen.add(matcher.label)
         else:
             labels.pop(matcher.label, None)
-        seen.add(matcher.label)
     return tuple(sorted((name, value) for name, value in labels.items() if value))
