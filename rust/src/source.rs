@@ -102,15 +102,11 @@ pub struct Delete {
 }
 
 /// No record has this offset: what hides from here on hides in the head that is written to, too.
-/// No record has this offset: a delete with it is the tenant's retention, and hides in every
-/// source, the head included.
 pub const RETENTION_OFFSET: u64 = u64::MAX;
 
 impl Delete {
     /// A source whose deletes reach through this offset or beyond is clean of it already.
     pub fn concerns(&self, source: &dyn Source, tenant: &str) -> bool {
-        self.tenant == tenant
-            && (source.deletes_through() < self.offset || self.offset == RETENTION_OFFSET)
         let is_newer = source.deletes_through() < self.offset || self.offset == RETENTION_OFFSET;
         let meets = |own: TimeRange| own.overlaps(&self.range);
         self.tenant == tenant && is_newer && source.time_range().is_some_and(meets)
