@@ -592,7 +592,9 @@ mod tests {
     use super::*;
     use crate::series::canonical;
 
-    fn rows(series: &[(&str, &str, &[(&str, &str)])]) -> LabelRows {
+    type Named<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+
+    fn rows(series: &[Named<'_>]) -> LabelRows {
         let mut builder = LabelRowsBuilder::default();
         for &(name, field, labels) in series {
             let bytes = canonical(name, field, &mut labels.to_vec()).unwrap();

@@ -15,6 +15,7 @@ pub mod decompress;
 pub mod error;
 pub mod generation;
 pub mod head;
+pub mod hiding;
 pub mod index;
 pub mod kahan;
 pub mod key_hash;

@@ -5,14 +5,16 @@
 //! those only as many as there are threads.
 
 use crate::error::{CoreError, Result};
+use crate::hiding::{HiddenPart, hidden_part, hides_all};
 use crate::label_rows::{LabelRows, LabelRowsBuilder};
 use crate::merge::{hide, merge_runs};
 use crate::meter::Meter;
 use crate::numeric::{self, KindColumn, append_columns};
 use crate::sample::Run;
-use crate::selector::{Matcher, matches_all};
+use crate::selector::Matcher;
 use crate::series::{SeriesId, SeriesView};
 use crate::source::{Delete, RETENTION_OFFSET, Reader, Source, TimeRange, hidden_ranges};
+use crate::source::{Delete, Reader, Source, TimeRange, hidden_ranges};
 use crate::window::{self, Function, Row, Steps};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -62,7 +64,14 @@ impl Snapshot {
                     canonical.clear();
                     source.canonical(ordinal, &mut canonical)?;
                     let series = SeriesView::parse(&canonical)?;
-                    if self.hides_all(source.as_ref(), ordinal, tenant, &series, range)? {
+                    if hides_all(
+                        &self.deletes,
+                        source.as_ref(),
+                        ordinal,
+                        tenant,
+                        &series,
+                        range,
+                    )? {
                         continue;
                     }
                 }
@@ -77,7 +86,7 @@ impl Snapshot {
             }
             source.put_labels(&fresh, &mut gathered.labels)?;
         }
-        gathered.selection(self, tenant, range)
+        Ok(gathered.selection(self, tenant, range))
     }
 
     /// Sorted names of labels: of every series in range, or of those any of the selectors selects.
@@ -95,7 +104,7 @@ impl Snapshot {
             let mut found = Vec::new();
             for (_, source) in self.sources_in(range) {
                 meter.check()?;
-                match self.hidden_part(source.as_ref(), tenant, range) {
+                match hidden_part(&self.deletes, source.as_ref(), tenant, range) {
                     HiddenPart::None => source.label_names(tenant, range, &mut found)?,
                     HiddenPart::Some => {
                         self.each_left(source.as_ref(), tenant, range, meter, |series| {
@@ -134,7 +143,7 @@ impl Snapshot {
             let mut found = Vec::new();
             for (_, source) in self.sources_in(range) {
                 meter.check()?;
-                match self.hidden_part(source.as_ref(), tenant, range) {
+                match hidden_part(&self.deletes, source.as_ref(), tenant, range) {
                     HiddenPart::None => source.label_values(tenant, label, range, &mut found)?,
                     HiddenPart::Some => {
                         self.each_left(source.as_ref(), tenant, range, meter, |series| {
@@ -168,26 +177,6 @@ impl Snapshot {
             .filter(move |(_, source)| source.time_range().is_some_and(|own| own.overlaps(&range)))
     }
 
-    /// How much of what the range could see in this source deletes may hide.
-    fn hidden_part(&self, source: &dyn Source, tenant: &str, range: TimeRange) -> HiddenPart {
-        let Some(seen) = seen_of(source, range) else {
-            return HiddenPart::All;
-        };
-        let mut part = HiddenPart::None;
-        for delete in self.deletes.iter() {
-            if !delete.concerns(source, tenant) || !delete.range.overlaps(&seen) {
-                continue;
-            }
-            if delete.matchers.is_empty() && covers(&delete.range, &seen) {
-                return HiddenPart::All;
-            }
-            if delete.offset != RETENTION_OFFSET {
-                part = HiddenPart::Some;
-            }
-        }
-        part
-    }
-
     /// Calls `visit` with every series in range of which deletes leave something in this source.
     fn each_left(
         &self,
@@ -203,65 +192,12 @@ impl Snapshot {
             canonical.clear();
             source.canonical(ordinal, &mut canonical)?;
             let series = SeriesView::parse(&canonical)?;
-            if !self.hides_all(source, ordinal, tenant, &series, range)? {
+            if !hides_all(&self.deletes, source, ordinal, tenant, &series, range)? {
                 visit(&series);
             }
         }
         Ok(())
     }
-
-    /// Whether deletes leave nothing of what the range could see of a series in this source. Where
-    /// one hides a part only its samples have to be looked at, until a compaction has applied it;
-    /// a series that retention has cut short counts as seen until then.
-    fn hides_all(
-        &self,
-        source: &dyn Source,
-        ordinal: u32,
-        tenant: &str,
-        series: &SeriesView<'_>,
-        range: TimeRange,
-    ) -> Result<bool> {
-        let Some(seen) = seen_of(source, range) else {
-            return Ok(true);
-        };
-        let (mut hidden, mut is_deleted) = (Vec::new(), false);
-        for delete in self.deletes.iter().filter(|delete| {
-            delete.range.overlaps(&seen)
-                && delete.concerns(source, tenant)
-                && matches_all(&delete.matchers, series)
-        }) {
-            if covers(&delete.range, &seen) {
-                return Ok(true);
-            }
-            is_deleted |= delete.offset != RETENTION_OFFSET;
-            hidden.push(delete.range);
-        }
-        if !is_deleted {
-            return Ok(false);
-        }
-        let mut runs = Vec::new();
-        source.read(ordinal, seen, &mut runs)?;
-        runs.iter_mut().for_each(|run| hide(run, &hidden));
-        Ok(runs.iter().all(Run::is_empty))
-    }
-}
-
-enum HiddenPart {
-    None,
-    Some,
-    All,
-}
-
-fn covers(range: &TimeRange, seen: &TimeRange) -> bool {
-    range.min_ns <= seen.min_ns && seen.max_ns <= range.max_ns
-}
-
-/// What the range could see of a source; None where it holds nothing.
-fn seen_of(source: &dyn Source, range: TimeRange) -> Option<TimeRange> {
-    source.time_range().map(|own| TimeRange {
-        min_ns: own.min_ns.max(range.min_ns),
-        max_ns: own.max_ns.min(range.max_ns),
-    })
 }
 
 /// What a label call answers for a label of one series; empty where it has none.
@@ -325,7 +261,7 @@ impl Gathered {
         place == new
     }
 
-    fn selection(self, snapshot: &Snapshot, tenant: &str, range: TimeRange) -> Result<Selection> {
+    fn selection(self, snapshot: &Snapshot, tenant: &str, range: TimeRange) -> Selection {
         let labels = self.labels.finish();
         let order = labels.order();
         let mut place_of = vec![0; order.len()];
@@ -351,7 +287,7 @@ impl Gathered {
             members[*at] = member;
             *at += 1;
         }
-        Ok(Selection {
+        Selection {
             sources: Arc::clone(&snapshot.sources),
             deletes: Arc::clone(&snapshot.deletes),
             tenant: tenant.to_owned(),
@@ -360,7 +296,7 @@ impl Gathered {
             members,
             ends,
             texts: Mutex::new(BTreeSet::new()),
-        })
+        }
     }
 }
 
@@ -888,6 +824,7 @@ mod tests {
     use crate::memory_source::MemorySource;
     use crate::sample::Kind;
     use crate::series::canonical;
+    use crate::source::RETENTION_OFFSET;
 
     const ALL: TimeRange = TimeRange {
         min_ns: -1000,
