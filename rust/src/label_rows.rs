@@ -592,6 +592,7 @@ mod tests {
     use super::*;
     use crate::series::canonical;
 
+    /// Name, field and labels.
     type Named<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
 
     fn rows(series: &[Named<'_>]) -> LabelRows {

@@ -138,7 +138,8 @@ fn whole_sum(values: &[f64]) -> Option<f64> {
     if values.len() > WHOLE_COUNT_MAX {
         return None;
     }
-    let (fours, rest) = values.as_chunks::<4>();
+    let fours = values.chunks_exact(4);
+    let rest = fours.remainder();
     let (mut sums, mut are_whole) = ([0.0; 4], true);
     let is_whole = |value: f64| (value + ROUNDING) - ROUNDING == value && value.abs() <= WHOLE_MAX;
     for four in fours {
