@@ -1170,3 +1170,4 @@ mod tests {
         assert_eq!(columns[1].heap, b"on");
     }
 }
+mod tests;
