@@ -186,8 +186,9 @@ def test_a_flipped_bit_in_a_block_spoils_only_what_stands_there(folder: Path) ->
     chance = random.Random(5)
     refused = answered = 0
     for path in paths:
-        for _ in range(3):
-            position, bit = chance.randrange(path.stat().st_size), chance.randrange(8)
+        # The first lies in a page, which a start does not read.
+        for position in (40, *(chance.randrange(path.stat().st_size) for _ in range(2))):
+            bit = chance.randrange(8)
             flip(path, position, bit)
             code, damaged = verify(folder / "data")
             assert code == 6, (path, position)
