@@ -40,7 +40,12 @@ impl Source for Plain {
     }
 
     fn time_range(&self) -> Option<TimeRange> {
-        None
+        let runs = || self.series.iter().flat_map(|(_, _, runs)| runs);
+        let times = || runs().flat_map(|run| run.times_ns.iter().copied());
+        Some(TimeRange {
+            min_ns: times().min()?,
+            max_ns: times().max()?,
+        })
     }
 
     fn select(&self, tenant: &str, matchers: &[Matcher], _: TimeRange) -> Result<RoaringBitmap> {

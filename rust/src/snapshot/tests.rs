@@ -2,6 +2,7 @@ use super::*;
 use crate::memory_source::MemorySource;
 use crate::sample::Kind;
 use crate::series::canonical;
+use crate::source::RETENTION_OFFSET;
 
 const ALL: TimeRange = TimeRange {
     min_ns: -1000,
