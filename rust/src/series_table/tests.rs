@@ -203,7 +203,7 @@ fn active_and_new_series_are_limited() {
     let second = resolve_within(&table, "a", &at(1, &numbered(4)), &bounds);
     assert_eq!(
         second.rejected[0].reason,
-        "active series limit of 3 reached"
+        "active series limit of 3 reached (active_series)"
     );
     assert_eq!((second.rejected[0].line, second.sample_count()), (4, 3));
     let other = resolve_within(&table, "b", &at(1, &numbered(2)), &bounds);
