@@ -198,7 +198,10 @@ fn active_and_new_series_are_limited() {
         ..BOUNDS
     };
     let first = resolve_within(&table, "a", &at(1, &numbered(3)), &bounds);
-    assert_eq!(first.rejected[0].reason, "new-series allowance used up (new_series_per_second)");
+    assert_eq!(
+        first.rejected[0].reason,
+        "new-series allowance used up (new_series_per_second)"
+    );
     assert_eq!((first.sample_count(), first.new_series_count), (2, 2));
     let second = resolve_within(&table, "a", &at(1, &numbered(4)), &bounds);
     assert_eq!(
