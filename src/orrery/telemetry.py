@@ -135,17 +135,12 @@ class _WithoutCreated:
 class Event(StrEnum):
     """What a log line may tell of."""
 
-    SERVER_STARTED = "server_started"
-    SERVER_STOPPING = "server_stopping"
-    SERVER_STOPPED = "server_stopped"
     LISTENING = "listening"
     CERTIFICATE_LOADED = "certificate_loaded"
     CERTIFICATE_FAILED = "certificate_failed"
     REQUEST = "request"
     REQUEST_SLOW = "request_slow"
     REQUEST_FAILED = "request_failed"
-    REQUEST_DENIED = "request_denied"
-    REQUESTS_CUT_OFF = "requests_cut_off"
     DISCONNECT_CALLBACK_FAILED = "disconnect_callback_failed"
     QUERY_SLOW = "query_slow"
     LOG_CUT = "log_cut"
@@ -293,9 +288,11 @@ class StoreTelemetry:
             "delete_count": self._telemetry.deletes_pending,
             "unflushed_log_bytes": self._telemetry.log_unflushed_bytes,
         }
-        for name, gauge in followed.items():
-            gauge.set_function(_reading(statistics, name))
 
+        def update() -> None:
+            # Once for all gauges: the store looks over its blocks for it.
+            values = statistics()
+            for name, gauge in followed.items():
+                gauge.set(values[name])
 
-def _reading(statistics: Callable[[], Mapping[str, float]], name: str) -> Callable[[], float]:
-    return lambda: statistics()[name]
+        self._telemetry.before_exposition(update)

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 import numpy as np
 from numpy.typing import NDArray
 
-from orrery.ingest.accept import Accept
+from orrery.ingest.accept import DURABLE, Accept
 from orrery.ingest.contract import Label, Written
 from orrery.kernels.batch import Batch
 from orrery.kernels.columns import decode_columns
@@ -89,7 +89,7 @@ def _settle(answer: "Future[Written]", logged: "Future[int | None]") -> None:
             series_rejected_count=0,
             new_series_count=0,
             rejected=(),
-            acknowledgement="fsynced",
+            acknowledgement=DURABLE,
             offset=logged.result(),
         )
     )

@@ -14,6 +14,7 @@ from typing import Protocol
 import msgspec
 
 from orrery.clock import Clock
+from orrery.durable import sync_directory
 from orrery.errors import Unavailable
 from orrery.telemetry import Event, Events
 
@@ -63,8 +64,4 @@ class AuditFile:
         finally:
             os.close(descriptor)
         if is_new:
-            directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+            sync_directory(self._path.parent)

@@ -9,7 +9,6 @@ from orrery.protocols.prometheus.arguments import (
     TIME_MIN_NS,
     Arguments,
     bad_argument,
-    parse_time,
 )
 from orrery.protocols.prometheus.labels import read_selector
 from orrery.protocols.prometheus.parts import Parts
@@ -24,8 +23,8 @@ async def delete_series(parts: Parts, request: Request) -> Response:
     texts = arguments.texts("match[]")
     if not texts:
         raise Invalid("no match[] parameter provided")
-    start_ns = arguments.read_or("start", parse_time, TIME_MIN_NS)
-    end_ns = arguments.read_or("end", parse_time, TIME_MAX_NS)
+    start_ns = arguments.time_or("start", TIME_MIN_NS)
+    end_ns = arguments.time_or("end", TIME_MAX_NS)
     if end_ns < start_ns:
         raise bad_argument("end", "end timestamp must not be before start time")
     for selector in [read_selector(text) for text in texts]:
