@@ -24,7 +24,7 @@ BOUNDS = ResolveBounds(
     time_min_ns=0,
     time_max_ns=2**62,
     active_series_max=2**62,
-    new_series_max=2**62,
+    new_series_allowed=True,
     label_count_max=100,
     label_bytes_max=1000,
 )

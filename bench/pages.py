@@ -143,7 +143,7 @@ def tsbs_source(hosts: int, decimals: int) -> _core.Source:
         time_min_ns=-(2**63),
         time_max_ns=2**63 - 1,
         active_series_max=10**9,
-        new_series_max=10**9,
+        new_series_allowed=True,
         label_count_max=64,
         label_bytes_max=4096,
     )

@@ -23,8 +23,9 @@ pub struct ResolveBounds {
     pub time_min_ns: i64,
     pub time_max_ns: i64,
     pub active_series_max: u64,
-    /// New series this call may register.
-    pub new_series_max: u64,
+    /// Whether the tenant's rate has room for new series; where not, a batch that brings one is
+    /// refused whole, before any is registered.
+    pub new_series_allowed: bool,
     pub label_count_max: u64,
     /// For names and values alike.
     pub label_bytes_max: u64,
@@ -167,7 +168,7 @@ impl SeriesTable {
             has_repeats: false,
             admission: Admission {
                 active_series_max: bounds.active_series_max,
-                new_series_max: bounds.new_series_max,
+                new_series_allowed: bounds.new_series_allowed,
                 new_series_count: 0,
             },
             refusals: Refusals::default(),

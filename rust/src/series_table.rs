@@ -48,7 +48,7 @@ const DEFINITIONS_RECORD_BYTES: usize = 1 << 20;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Admission {
     pub active_series_max: u64,
-    pub new_series_max: u64,
+    pub new_series_allowed: bool,
     pub new_series_count: u64,
 }
 
@@ -280,9 +280,10 @@ impl Table {
                 let reason = format!("active series limit of {limit} reached (active_series)");
                 return Ok(Admitted::Refused(reason));
             }
-            if limits.new_series_count >= limits.new_series_max {
-                let reason = "new-series allowance used up (new_series_per_second)".to_owned();
-                return Ok(Admitted::Refused(reason));
+            if !limits.new_series_allowed {
+                return Err(CoreError::Exhausted(
+                    "cannot register a new series: the tenant's rate is used up".to_owned(),
+                ));
             }
             limits.new_series_count += 1;
         }
@@ -585,13 +586,13 @@ pub(crate) mod python {
     #[pymethods]
     impl PyResolveBounds {
         #[new]
-        #[pyo3(signature = (*, time_min_ns, time_max_ns, active_series_max, new_series_max,
+        #[pyo3(signature = (*, time_min_ns, time_max_ns, active_series_max, new_series_allowed,
                             label_count_max, label_bytes_max))]
         fn new(
             time_min_ns: i64,
             time_max_ns: i64,
             active_series_max: u64,
-            new_series_max: u64,
+            new_series_allowed: bool,
             label_count_max: u64,
             label_bytes_max: u64,
         ) -> Self {
@@ -599,7 +600,7 @@ pub(crate) mod python {
                 time_min_ns,
                 time_max_ns,
                 active_series_max,
-                new_series_max,
+                new_series_allowed,
                 label_count_max,
                 label_bytes_max,
             })

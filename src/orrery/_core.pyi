@@ -430,7 +430,7 @@ class ResolveBounds:
         time_min_ns: int,
         time_max_ns: int,
         active_series_max: int,
-        new_series_max: int,
+        new_series_allowed: bool,
         label_count_max: int,
         label_bytes_max: int,
     ) -> None: ...

@@ -23,7 +23,7 @@ def head_source(samples: dict[tuple[str, str], list[tuple[int, float]]], *, offs
         time_min_ns=WHOLE["min_ns"],
         time_max_ns=WHOLE["max_ns"],
         active_series_max=1000,
-        new_series_max=1000,
+        new_series_allowed=True,
         label_count_max=30,
         label_bytes_max=1000,
     )

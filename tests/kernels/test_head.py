@@ -14,7 +14,7 @@ BOUNDS = ResolveBounds(
     time_min_ns=0,
     time_max_ns=10**18,
     active_series_max=10**6,
-    new_series_max=10**6,
+    new_series_allowed=True,
     label_count_max=10,
     label_bytes_max=100,
 )

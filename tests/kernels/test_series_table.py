@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from orrery.errors import Corrupt, Invalid
+from orrery.errors import Corrupt, Exhausted, Invalid
 from orrery.kernels.batch import Batch
 from orrery.kernels.columns import decode_columns
 from orrery.kernels.line_protocol import decode_line_protocol
@@ -17,7 +17,7 @@ def bounds(**changed: int) -> ResolveBounds:
         "time_min_ns": 0,
         "time_max_ns": 1_000,
         "active_series_max": 100,
-        "new_series_max": 100,
+        "new_series_allowed": True,
         "label_count_max": 10,
         "label_bytes_max": 100,
     }
@@ -56,11 +56,18 @@ def test_forced_labels_name_another_series() -> None:
     assert table.active_series("acme") == 2
 
 
+def test_a_new_series_refuses_the_batch_where_none_is_allowed() -> None:
+    table = SeriesTable()
+    resolve(table, columns(2))
+    with pytest.raises(Exhausted, match="new series"):
+        resolve(table, columns(3), new_series_allowed=False)
+    assert resolve(table, columns(2), new_series_allowed=False).sample_count == 2
+
+
 @pytest.mark.parametrize(
     ("changed", "reason", "series_rejected"),
     [
         ({"active_series_max": 2}, "active series limit of 2 reached", 1),
-        ({"new_series_max": 2}, "new-series allowance used up", 1),
         ({"label_bytes_max": 1}, "more than 1", 3),
         ({"label_count_max": 0}, "1 labels are more than 0", 3),
         ({"time_min_ns": 2}, "too old", 0),

@@ -31,7 +31,8 @@ class FakeClock:
 class FreeBounds:
     time_min_ns = -(2**63)
     time_max_ns = 2**63 - 1
-    active_series_max = new_series_max = label_count_max = label_bytes_max = 2**62
+    active_series_max = label_count_max = label_bytes_max = 2**62
+    new_series_allowed = True
 
 
 class FreeLimits:
@@ -51,6 +52,9 @@ class FreeLimits:
 
     def bounds(self, tenant, now_ns):
         return FreeBounds()
+
+    def new_series_exhausted(self, tenant):
+        raise AssertionError("free limits allow every new series")
 
     def registered(self, tenant, series_count):
         self._count("registered", series_count)

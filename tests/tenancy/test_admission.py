@@ -95,7 +95,7 @@ def test_day_survives_a_restart():
 def test_bounds_without_limits():
     bounds = parts_with(active_series=0, new_series_per_second=0).admission.bounds("a", 0)
     assert bounds.time_min_ns == TIME_MIN_NS
-    assert (bounds.active_series_max, bounds.new_series_max) == (NO_LIMIT, NO_LIMIT)
+    assert (bounds.active_series_max, bounds.new_series_allowed) == (NO_LIMIT, True)
 
 
 def test_bounds():
@@ -114,11 +114,16 @@ def test_far_future_stays_a_time():
 
 def test_new_series_are_a_rate():
     parts = parts_with(new_series_per_second=10)
-    assert parts.admission.bounds("a", 0).new_series_max == 100
+    assert parts.admission.bounds("a", 0).new_series_allowed
     parts.admission.registered("a", 130)
-    assert parts.admission.bounds("a", 0).new_series_max == 0
-    parts.clock.advance(5)
-    assert parts.admission.bounds("a", 0).new_series_max == 20
+    assert not parts.admission.bounds("a", 0).new_series_allowed
+    refusal = parts.admission.new_series_exhausted("a")
+    assert refusal.excess.limit == "new_series_per_second"
+    assert refusal.excess.retry_after_seconds == pytest.approx(3.1)
+    parts.clock.advance(2.9)
+    assert not parts.admission.bounds("a", 0).new_series_allowed
+    parts.clock.advance(0.2)
+    assert parts.admission.bounds("a", 0).new_series_allowed
 
 
 def test_query_budget():

@@ -1,5 +1,6 @@
 use super::*;
 use crate::batch::{Batch, Key, Wire};
+use crate::error::CoreError;
 use crate::record_samples::decode_samples;
 use crate::resolve::{PolicyLabels, ResolveBounds, Resolved};
 use crate::sample::Kind;
@@ -68,7 +69,7 @@ pub const BOUNDS: ResolveBounds = ResolveBounds {
     time_min_ns: i64::MIN,
     time_max_ns: i64::MAX,
     active_series_max: u64::MAX,
-    new_series_max: u64::MAX,
+    new_series_allowed: true,
     label_count_max: 30,
     label_bytes_max: 100,
 };
@@ -190,18 +191,13 @@ fn limits_refuse_series_and_keep_the_others() {
 }
 
 #[test]
-fn active_and_new_series_are_limited() {
+fn active_series_are_limited() {
     let table = SeriesTable::default();
     let bounds = ResolveBounds {
         active_series_max: 3,
-        new_series_max: 2,
         ..BOUNDS
     };
-    let first = resolve_within(&table, "a", &at(1, &numbered(3)), &bounds);
-    assert_eq!(
-        first.rejected[0].reason,
-        "new-series allowance used up (new_series_per_second)"
-    );
+    let first = resolve_within(&table, "a", &at(1, &numbered(2)), &bounds);
     assert_eq!((first.sample_count(), first.new_series_count), (2, 2));
     let second = resolve_within(&table, "a", &at(1, &numbered(4)), &bounds);
     assert_eq!(
@@ -211,6 +207,23 @@ fn active_and_new_series_are_limited() {
     assert_eq!((second.rejected[0].line, second.sample_count()), (4, 3));
     let other = resolve_within(&table, "b", &at(1, &numbered(2)), &bounds);
     assert_eq!(other.sample_count(), 2);
+}
+
+#[test]
+fn a_batch_with_a_new_series_is_refused_whole_where_none_is_allowed() {
+    let table = SeriesTable::default();
+    let bounds = ResolveBounds {
+        new_series_allowed: false,
+        ..BOUNDS
+    };
+    let known = at(1, &numbered(2));
+    resolve(&table, "a", &known);
+    let more = at(2, &numbered(3));
+    let refused = table.resolve("a", &more, &PolicyLabels::default(), &bounds);
+    assert!(matches!(refused, Err(CoreError::Exhausted(_))));
+    assert_eq!(table.active_series("a"), 2);
+    let kept = resolve_within(&table, "a", &known, &bounds);
+    assert_eq!((kept.sample_count(), kept.new_series_count), (2, 0));
 }
 
 #[test]

@@ -42,13 +42,16 @@ class Unlimited:
             time_min_ns=-most,
             time_max_ns=most,
             active_series_max=most,
-            new_series_max=most,
+            new_series_allowed=True,
             label_count_max=1024,
             label_bytes_max=64 * 1024,
         )
 
     def registered(self, tenant: str, series_count: int) -> None:
         pass
+
+    def new_series_exhausted(self, tenant: str) -> Exhausted:
+        raise AssertionError(f"new series of tenant {tenant!r} are not limited")
 
     def accepted(self, tenant: str, sample_count: int) -> None:
         pass
@@ -186,9 +189,10 @@ class Accept:
                 return self._resolve_and_enter(
                     tenant, batch, limits, defaults, forced, durable=durable
                 )
-        except BaseException:
+        except BaseException as error:
             limits.give_back(tenant, count)
-            limits.refused(tenant, "pressure", count)
+            is_own = isinstance(error, Exhausted) and not error.is_of_the_server
+            limits.refused(tenant, "rate" if is_own else "pressure", count)
             raise
 
     def _resolve_and_enter(
@@ -202,14 +206,7 @@ class Accept:
         durable: bool,
     ) -> "Future[Written]":
         self._check_open()
-        bounds = limits.bounds(tenant, self._clock.now_ns())
-        resolved = self._store.table.resolve(
-            tenant,
-            batch,
-            defaults=list(defaults),
-            forced=list(forced),
-            bounds=self._store.kernels.resolve_bounds(bounds),
-        )
+        resolved = self._resolve(tenant, batch, limits, defaults, forced)
         limits.registered(tenant, resolved.new_series_count)
         answer: Future[Written] = Future()
         answer.set_running_or_notify_cancel()
@@ -221,6 +218,24 @@ class Accept:
             limits.give_back(tenant, resolved.samples_rejected_count)
             limits.refused(tenant, "rejected", resolved.samples_rejected_count)
         return answer
+
+    def _resolve(
+        self, tenant: str, batch: Batch, limits: Limits, defaults: Labels, forced: Labels
+    ) -> Resolved:
+        bounds = limits.bounds(tenant, self._clock.now_ns())
+        try:
+            return self._store.table.resolve(
+                tenant,
+                batch,
+                defaults=list(defaults),
+                forced=list(forced),
+                bounds=self._store.kernels.resolve_bounds(bounds),
+            )
+        except Exhausted:
+            if bounds.new_series_allowed:
+                raise
+            # The table does not know the rate, only that it is used up.
+            raise limits.new_series_exhausted(tenant) from None
 
     def _enter_samples(
         self,

@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
+from orrery.errors import Exhausted
 from orrery.kernels.batch import Batch
 from orrery.store.kernels import Bounds
 
@@ -77,5 +78,8 @@ class Limits(Protocol):
     def accepted(self, tenant: str, sample_count: int) -> None:
         """Logged, applied and about to be acknowledged."""
 
+    def new_series_exhausted(self, tenant: str) -> Exhausted:
+        """What to raise where ``bounds`` allowed no new series and a batch brought one."""
+
     def refused(self, tenant: str, reason: str, sample_count: int) -> None:
-        """``reason`` is a fixed word: ``pressure``, ``rejected`` or ``failed``."""
+        """``reason`` is a fixed word: ``pressure``, ``rate``, ``rejected`` or ``failed``."""

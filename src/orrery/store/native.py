@@ -21,7 +21,7 @@ class NativeKernels:
             time_min_ns=bounds.time_min_ns,
             time_max_ns=bounds.time_max_ns,
             active_series_max=bounds.active_series_max,
-            new_series_max=bounds.new_series_max,
+            new_series_allowed=bounds.new_series_allowed,
             label_count_max=bounds.label_count_max,
             label_bytes_max=bounds.label_bytes_max,
         )

@@ -32,7 +32,7 @@ class Bounds:
     time_min_ns: int
     time_max_ns: int
     active_series_max: int
-    new_series_max: int
+    new_series_allowed: bool
     label_count_max: int
     label_bytes_max: int
 
@@ -152,18 +152,20 @@ class Admission:
             time_min_ns=now_ns - age_seconds * SECOND_NS if age_seconds else TIME_MIN_NS,
             time_max_ns=min(TIME_MAX_NS, now_ns + limits.sample_future_seconds * SECOND_NS),
             active_series_max=limits.active_series or NO_LIMIT,
-            new_series_max=self._new_series_max(tenant, limits),
+            new_series_allowed=self._new_series_allowed(tenant, limits),
             label_count_max=limits.label_count,
             label_bytes_max=limits.label_bytes,
         )
 
-    def _new_series_max(self, tenant: str, limits: Limits) -> int:
+    def _new_series_allowed(self, tenant: str, limits: Limits) -> bool:
+        """How many a batch brings is known once it is resolved: while the bucket holds
+        anything they all pass, and what they owe is paid off before the next ones."""
         if not limits.new_series_per_second:
-            return NO_LIMIT
+            return True
         with self._lock:
             state = self._state(tenant, limits)
             state.series.fill(limits.new_series_per_second, self._clock.monotonic_seconds())
-            return max(0, int(state.series.level))
+            return state.series.level > 0
 
     def registered(self, tenant: str, series_count: int) -> None:
         """New series that a batch brought, whether or not its samples are stored."""
@@ -174,6 +176,23 @@ class Admission:
         if limits.new_series_per_second:
             with self._lock:
                 self._state(tenant, limits).series.level -= series_count
+
+    def new_series_exhausted(self, tenant: str) -> Exhausted:
+        """The refusal of a batch whose new series were not allowed; counts it."""
+        limits = self._limits.of(tenant)
+        limit = "new_series_per_second"
+        with self._lock:
+            state = self._state(tenant, limits)
+            _count(state.usage.requests_refused, limit, 1)
+            state.changed = True
+            level = state.series.level
+        rate = limits.new_series_per_second
+        excess = Excess(limit, f"tenant {tenant}", rate, rate - level, (1 - level) / rate)
+        return Exhausted(
+            f"cannot register a new series for tenant {tenant!r}: limit {limit} is {rate}, and "
+            f"{-level:.0f} more than that were registered already",
+            excess,
+        )
 
     def accepted(self, tenant: str, sample_count: int) -> None:
         self._telemetry.samples_accepted.inc(sample_count)
