@@ -2,8 +2,10 @@
 
 Ingest cost is the server's process CPU from the first body until it rests after flush and merge,
 divided by the samples it accepted. Bodies are made beforehand; the sender is this process and its
-CPU is not counted. Query cost is the server's CPU per question; every question is asked with
-different hosts several times, after one that does not count. ``--keep`` loads once and asks again.
+CPU is not counted. Query cost is the server's CPU per question, of all its threads in nanoseconds.
+Every question is asked many times with different hosts and ranges, after one that does not count:
+cold, then, where there is a result cache, the same questions again. ``--keep`` loads once and asks
+again.
 """
 
 import argparse
@@ -19,6 +21,20 @@ import peers
 import tsbs
 
 MILLION = 1_000_000
+REPEATS_MAX = 58
+"""Each a second before the last, and two before all: no two lie whole steps of a minute apart."""
+
+MEASURED_NS_MIN = 500_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What one question cost; ``warm_ms`` is that of asking it again."""
+
+    cold_ms: float
+    warm_ms: float
+    p50_ms: float
+    p99_ms: float
 
 
 @dataclass(slots=True)
@@ -30,8 +46,7 @@ class Figures:
     disk_bytes_per_sample: float = 0.0
     memory_mebibytes: float = 0.0
     refusals: int = 0
-    questions: dict[str, tuple[float, float, float]] = field(default_factory=dict)
-    """Name to (CPU ms, p50 ms, p99 ms)."""
+    questions: dict[str, Asked] = field(default_factory=dict)
 
 
 def send(instance: peers.Running, path: str, bodies: list[bytes], protocol: str) -> int:
@@ -62,7 +77,7 @@ def measure(
 ) -> Figures:
     figures = Figures(product.name, protocol)
     data_dir = options.folder / f"{product.name}-{protocol}".replace(" ", "-").lower()
-    loaded = data_dir.with_suffix(".loaded")
+    loaded = data_dir.with_name(f"{data_dir.name}.loaded")
     keep = options.keep is not None
     with peers.running(product, data_dir, keep=keep) as instance:
         started = time.monotonic()
@@ -106,39 +121,71 @@ def load(
 
 def ask_all(
     instance: peers.Running, workload: tsbs.Workload, options: argparse.Namespace
-) -> dict[str, tuple[float, float, float]]:
+) -> dict[str, Asked]:
     results = {}
-    names = [question.name for question in tsbs.questions(0)]
-    repeats = options.repeats
-    for position, name in enumerate(names):
-        if options.question not in name:
+    for position, question in enumerate(tsbs.questions(0)):
+        if options.question not in question.name:
             continue
-        ask(instance, workload, tsbs.questions(workload.host_count // 2)[position])
-        cpu_before = instance.cpu_seconds()
-        wall_ms = []
-        for repeat in range(repeats):
-            question = tsbs.questions(repeat * 37 % workload.host_count)[position]
-            begun = time.monotonic()
-            try:
-                ask(instance, workload, question)
-            except (LookupError, ValueError) as error:
-                print(f"  {name}: {error}", file=sys.stderr)
-                break
-            wall_ms.append((time.monotonic() - begun) * 1000)
-        else:
-            cpu_ms = (instance.cpu_seconds() - cpu_before) / repeats * 1000
-            ordered = sorted(wall_ms)
-            p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
-            results[name] = (cpu_ms, statistics.median(wall_ms), p99)
+        try:
+            results[question.name] = ask_often(instance, workload, position, options.repeats)
+        except (LookupError, ValueError) as error:
+            print(f"  {question.name}: {error}", file=sys.stderr)
     return results
 
 
-def ask(instance: peers.Running, workload: tsbs.Workload, question: tsbs.Question) -> None:
+def ask_often(
+    instance: peers.Running, workload: tsbs.Workload, position: int, repeats: int
+) -> Asked:
+    """The cost of one type of question, each time of other hosts and another range."""
+    before_ns = instance.cpu_nanoseconds()
+    for repeat in (REPEATS_MAX, REPEATS_MAX + 1):
+        before_ns = instance.cpu_nanoseconds()
+        ask(instance, workload, position, repeat)
+    once_ns = max(1, instance.cpu_nanoseconds() - before_ns)
+    repeats = max(repeats, min(REPEATS_MAX, MEASURED_NS_MIN // once_ns))
+    cold_ms, wall_ms = asked(instance, workload, position, repeats)
+    if instance.product.cold:
+        # Asked past the cache so far: this fills it.
+        asked(instance, workload, position, repeats, is_cold=False)
+    warm_ms, _ = asked(instance, workload, position, repeats, is_cold=False)
+    ordered = sorted(wall_ms)
+    p99_ms = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
+    return Asked(cold_ms, warm_ms, statistics.median(wall_ms), p99_ms)
+
+
+def asked(
+    instance: peers.Running,
+    workload: tsbs.Workload,
+    position: int,
+    repeats: int,
+    *,
+    is_cold: bool = True,
+) -> tuple[float, list[float]]:
+    """CPU milliseconds a question, and how long each took."""
+    before_ns = instance.cpu_nanoseconds()
+    wall_ms = []
+    for repeat in range(repeats):
+        begun = time.monotonic()
+        ask(instance, workload, position, repeat, is_cold=is_cold)
+        wall_ms.append((time.monotonic() - begun) * 1000)
+    return (instance.cpu_nanoseconds() - before_ns) / repeats / 1e6, wall_ms
+
+
+def ask(
+    instance: peers.Running,
+    workload: tsbs.Workload,
+    position: int,
+    repeat: int,
+    *,
+    is_cold: bool = True,
+) -> None:
+    first_host = (repeat * 37 + position * 3) % workload.host_count
+    question = tsbs.questions(first_host)[position]
     hours = min(question.hours, workload.hours)
-    end = workload.end_seconds - 10
+    end = workload.end_seconds - 10 - repeat
     start = end - hours * 3600
     if instance.product.promql:
-        instance.ask(question.promql, start, end, question.step_seconds)
+        instance.ask(question.promql, start, end, question.step_seconds, is_cold=is_cold)
     elif question.influxql:
         instance.ask_influxql(question.influxql, start if hours else end - 300, end)
 
@@ -156,12 +203,15 @@ def table(rows: list[Figures]) -> str:
     ]
     asked = [row for row in rows if row.questions]
     if asked:
-        lines += ["", "Questions: server CPU ms (p50 / p99 ms)", ""]
+        lines += ["", "Questions: server CPU ms cold, asked again (p50 / p99 ms cold)", ""]
         lines.append("| | " + " | ".join(row.product for row in asked) + " |")
         lines.append("|---|" + "--:|" * len(asked))
         for question in tsbs.questions(0):
             cells = [row.questions.get(question.name) for row in asked]
-            shown = [f"{c[0]:.1f} ({c[1]:.1f} / {c[2]:.1f})" if c else "-" for c in cells]
+            shown = [
+                f"{c.cold_ms:.2f}, {c.warm_ms:.2f} ({c.p50_ms:.1f} / {c.p99_ms:.1f})" if c else "-"
+                for c in cells
+            ]
             lines.append(f"| {question.name} | " + " | ".join(shown) + " |")
     return "\n".join(lines)
 
@@ -170,7 +220,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--hosts", type=int, default=1000)
     parser.add_argument("--hours", type=float, default=1.0, help="hours of data")
-    parser.add_argument("--repeats", type=int, default=20, help="times each question is asked")
+    parser.add_argument(
+        "--repeats", type=int, default=10, help="times each question is asked at least"
+    )
     parser.add_argument("--only", default="", help="products whose name holds this")
     parser.add_argument("--protocol", default="", help="protocols whose name holds this")
     parser.add_argument("--question", default="", help="questions whose name holds this")
