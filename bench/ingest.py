@@ -91,7 +91,7 @@ def main() -> None:
     path = (product.line_protocol if is_line else product.remote_write) or ""
     with (
         tempfile.TemporaryDirectory(prefix="orrery-ingest-") as folder,
-        peers.running(product, Path(folder)) as instance,
+        peers.running(product, Path(folder) / "data") as instance,
     ):
         before = whole = now(instance)
         send(instance, path, bodies[:first_count], options.protocol)

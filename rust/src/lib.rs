@@ -60,6 +60,11 @@ pub mod window;
 mod python {
     use pyo3::prelude::*;
 
+    /// Keeps the buffers of one request for the next, which the C library gives back to the system
+    /// and so has cleared again, page by page (docs/decisions/0043-allocator.md).
+    #[global_allocator]
+    static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
     #[pymodule]
     fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
         crate::aggregate::python::register(module)?;
