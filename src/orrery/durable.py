@@ -1,44 +1,80 @@
 """Files that survive a power cut: what ``objects``, ``log`` and ``store`` write files with.
 
-A name is durable only once its directory is synced, and so is a directory's own name.
+A name is durable only once its directory is synced, and so is a directory's own name. All that
+changes files goes through a ``Disk``, so that the simulation can hand in one that fails, forgets
+what was not synced, and is cut off between any two calls.
 """
 
 import os
 from pathlib import Path
 
 
-def sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
+class Disk:
+    """The file system of this machine. Errors are ``OSError``."""
+
+    def sync_directory(self, directory: Path) -> None:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def make_directory(self, directory: Path) -> None:
+        """Creates ``directory`` and its parents, each durable before anything is put into it."""
+        if directory.is_dir():
+            return
+        self.make_directory(directory.parent)
+        try:
+            directory.mkdir(exist_ok=True)
+        except FileExistsError as error:
+            raise NotADirectoryError(20, "is a file", str(directory)) from error
+        self.sync_directory(directory.parent)
+
+    def write_file(self, path: Path, content: bytes) -> None:
+        """Creates ``path`` with durable bytes; its name is durable once the directory is
+        synced."""
+        descriptor = self.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        try:
+            self.write(descriptor, content)
+            self.sync(descriptor)
+        finally:
+            self.close(descriptor)
+
+    def open(self, path: Path, flags: int) -> int:
+        return os.open(path, flags | os.O_CLOEXEC, 0o640)
+
+    def write(self, descriptor: int, content: bytes) -> None:
+        """All of it: ``os.write`` may write less than it was given."""
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+
+    def sync(self, descriptor: int) -> None:
         os.fsync(descriptor)
-    finally:
+
+    def sync_data(self, descriptor: int) -> None:
+        """As ``sync``, without what is not needed to read the bytes back."""
+        os.fdatasync(descriptor)
+
+    def truncate(self, descriptor: int, byte_count: int) -> None:
+        os.ftruncate(descriptor, byte_count)
+
+    def close(self, descriptor: int) -> None:
         os.close(descriptor)
 
+    def read(self, path: Path, start: int = 0, length: int | None = None) -> bytes:
+        with path.open("rb") as file:
+            file.seek(start)
+            return file.read(-1 if length is None else length)
 
-def make_directory(directory: Path) -> None:
-    """Creates ``directory`` and its parents, each durable before anything is put into it."""
-    if directory.is_dir():
-        return
-    make_directory(directory.parent)
-    try:
-        directory.mkdir(exist_ok=True)
-    except FileExistsError as error:
-        raise NotADirectoryError(20, "is a file", str(directory)) from error
-    sync_directory(directory.parent)
+    def rename(self, source: Path, target: Path) -> None:
+        """Replaces ``target``."""
+        source.replace(target)
 
+    def link(self, source: Path, target: Path) -> None:
+        """``FileExistsError`` where ``target`` stands."""
+        os.link(source, target)
 
-def write_file(path: Path, content: bytes) -> None:
-    """Creates ``path`` with durable bytes; its name is durable once the directory is synced."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
-    try:
-        write_all(descriptor, content)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_all(descriptor: int, content: bytes) -> None:
-    """``os.write`` may write less than it was given."""
-    rest = memoryview(content)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
+    def unlink(self, path: Path) -> None:
+        """Nothing happens where there is no such file."""
+        path.unlink(missing_ok=True)

@@ -8,9 +8,20 @@ from concurrent.futures import Future
 
 import pytest
 
+from orrery.durable import Disk
 from orrery.errors import Corrupt, Exhausted, Unavailable
 from orrery.log.local import LocalLog, LogLimits
 from orrery.log.segment import HEADER_BYTES, segments
+
+
+class SyncedBy(Disk):
+    """Syncs the log as it is told."""
+
+    def __init__(self, synchronise):
+        self.synchronise = synchronise
+
+    def sync_data(self, descriptor):
+        self.synchronise(descriptor)
 
 
 def fill(path, records, **options):
@@ -108,17 +119,17 @@ def test_damage_to_an_earlier_segment_is_named_when_it_is_read(tmp_path):
 
 
 def test_a_hole_in_one_unsynced_write_is_a_torn_tail(tmp_path):
-    log = LocalLog(tmp_path)
+    disk = SyncedBy(os.fdatasync)
+    log = LocalLog(tmp_path, disk=disk)
     log.append(0, b"kept").result(10)
     gate, entered = threading.Event(), threading.Event()
-    plain = log._partitions[0]._synchronise
 
     def wait(descriptor):
         entered.set()
         gate.wait(10)
-        plain(descriptor)
+        os.fdatasync(descriptor)
 
-    log._partitions[0]._synchronise = wait
+    disk.synchronise = wait
     first = log.append(0, b"a")
     entered.wait(10)
     rest = [log.append(0, record) for record in (b"b", b"c", b"d")]
@@ -140,7 +151,7 @@ def test_after_a_failed_sync_nothing_is_taken_until_reopened(tmp_path):
             raise OSError(5, "Input/output error")
         os.fdatasync(descriptor)
 
-    log = fill(tmp_path, [b"good"], synchronise=synchronise)
+    log = fill(tmp_path, [b"good"], disk=SyncedBy(synchronise))
     failing.set()
     with pytest.raises(Unavailable, match="Input/output error"):
         log.append(0, b"unknown").result(10)
@@ -193,7 +204,7 @@ def test_memory_class_appends_do_not_sync(tmp_path):
     def synchronise(_descriptor):
         raise OSError(5, "must not be asked")
 
-    log = LocalLog(tmp_path, synchronise=synchronise)
+    log = LocalLog(tmp_path, disk=SyncedBy(synchronise))
     assert log.append(0, b"x", durable=False).result(10) == 0
     log.close()
     assert read_all(tmp_path)[0] == [b"x"]
@@ -205,7 +216,7 @@ def test_a_full_queue_is_exhausted(tmp_path):
     def synchronise(_descriptor):
         gate.wait(10)
 
-    log = LocalLog(tmp_path, limits=LogLimits(queue_bytes_max=100), synchronise=synchronise)
+    log = LocalLog(tmp_path, limits=LogLimits(queue_bytes_max=100), disk=SyncedBy(synchronise))
     futures: list[Future[int]] = []
 
     def fill_queue():

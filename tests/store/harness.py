@@ -1,5 +1,6 @@
 """A store with everything around it, opened and reopened on one directory."""
 
+from orrery.durable import Disk
 from orrery.ingest.accept import Accept
 from orrery.log.local import LocalLog, LogLimits
 from orrery.model.selector import Matcher, Operator, Selector
@@ -79,11 +80,15 @@ class Running:
         wrap_objects = options.pop("wrap_objects", lambda objects: objects)
         log_limits = options.pop("log_limits", LogLimits(segment_bytes_max=2000))
         bounds = options.pop("bounds", StoreBounds(grace_seconds=0.0, disk_reserve_bytes=0))
+        disk = options.pop("disk", None) or Disk()
+        threaded = options.pop("threaded", True)
         self.directory = DataDirectory(path).open()
         try:
-            self.plain_log = LocalLog(self.directory.log_path, limits=log_limits)
+            self.plain_log = LocalLog(
+                self.directory.log_path, limits=log_limits, disk=disk, threaded=threaded
+            )
             self.log = wrap_log(self.plain_log)
-            self.objects = wrap_objects(LocalObjects(self.directory.objects_path))
+            self.objects = wrap_objects(LocalObjects(self.directory.objects_path, disk=disk))
             self.store = Store(
                 blocks_path=self.directory.blocks_path,
                 objects=self.objects,
@@ -91,6 +96,7 @@ class Running:
                 kernels=core.kernels,
                 clock=self.clock,
                 bounds=bounds,
+                disk=disk,
                 observe=lambda event, fields: self.events.append((event, dict(fields))),
                 **options,
             )

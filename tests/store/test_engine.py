@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from orrery.durable import Disk
 from orrery.errors import Corrupt, Exhausted, Invalid, OrreryError, Unavailable
 from orrery.log.local import LogLimits
 from orrery.model.selector import Matcher, Operator, Selector
@@ -510,14 +511,20 @@ def test_any_failing_call_to_objects_loses_nothing(tmp_path, core, at, after):
         assert db.read() == expected
 
 
-def test_a_failing_log_refuses_and_what_was_acknowledged_stays(tmp_path, core):
-    with Running(tmp_path, core) as db:
-        db.write(("cpu", T, 1.0))
+class BreakableDisk(Disk):
+    is_broken = False
 
-        def synchronise(_descriptor):
+    def sync_data(self, descriptor):
+        if self.is_broken:
             raise OSError(5, "Input/output error")
+        super().sync_data(descriptor)
 
-        db.plain_log._partitions[0]._synchronise = synchronise
+
+def test_a_failing_log_refuses_and_what_was_acknowledged_stays(tmp_path, core):
+    disk = BreakableDisk()
+    with Running(tmp_path, core, disk=disk) as db:
+        db.write(("cpu", T, 1.0))
+        disk.is_broken = True
         with pytest.raises(Unavailable, match="Input/output error"):
             db.write(("cpu", T + 1, 1.0))
         with pytest.raises(Unavailable):

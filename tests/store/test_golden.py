@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from orrery.durable import Disk
 from orrery.log.local import LocalLog
 from orrery.log.segment import read_segment
 from orrery.objects.memory import MemoryObjects
@@ -39,7 +40,7 @@ def test_a_segment_of_version_1(tmp_path):
     if "ORRERY_WRITE_GOLDEN" in os.environ:
         SEGMENT.write_bytes(content)
     assert SEGMENT.read_bytes() == content
-    scan = read_segment(SEGMENT, partition=0, first_offset=0)
+    scan = read_segment(Disk(), SEGMENT, partition=0, first_offset=0)
     assert [scan.content[start:end] for start, end in scan.spans] == RECORDS
     assert (scan.next_offset, scan.torn_bytes) == (3, 0)
 

@@ -4,13 +4,12 @@ Each partition has a folder, a writer thread and group commit: what queued up wh
 being synced becomes the next write. docs/formats/log_segment.md has the bytes.
 """
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
-from orrery.durable import make_directory
+from orrery.durable import Disk
 from orrery.errors import Invalid, Unavailable
 from orrery.log.contract import check_record
 from orrery.log.partition import PartitionLog
@@ -29,7 +28,11 @@ class LogLimits:
 
 
 class LocalLog:
-    """One process owns the directory (the store's lock sees to that)."""
+    """One process owns the directory (the store's lock sees to that).
+
+    With ``threaded=False`` nothing is written until ``write_queued`` is called: the simulation
+    says when.
+    """
 
     def __init__(
         self,
@@ -37,19 +40,22 @@ class LocalLog:
         *,
         partition_count: int = 1,
         limits: LogLimits | None = None,
-        synchronise: Callable[[int], None] = os.fdatasync,
+        disk: Disk | None = None,
+        threaded: bool = True,
     ) -> None:
+        disk = disk or Disk()
         self._partitions: list[PartitionLog] = []
         try:
             for number in range(partition_count):
                 folder = Path(directory).absolute() / str(number)
-                make_directory(folder)
+                disk.make_directory(folder)
                 self._partitions.append(
                     PartitionLog(
                         folder,
                         number=number,
                         limits=limits or LogLimits(),
-                        synchronise=synchronise,
+                        disk=disk,
+                        threaded=threaded,
                     )
                 )
         except OSError as error:
@@ -67,6 +73,10 @@ class LocalLog:
     def append(self, partition: int, record: bytes, *, durable: bool = True) -> "Future[int]":
         check_record(partition, record)
         return self._partition(partition).append(record, durable=durable)
+
+    def write_queued(self, partition: int) -> bool:
+        """Writes one group, as the writer thread would; False where nothing is queued."""
+        return self._partition(partition).write_queued()
 
     def recover(self, partition: int) -> None:
         self._partition(partition).recover()

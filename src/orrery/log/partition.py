@@ -7,13 +7,13 @@ import os
 import threading
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orrery.durable import sync_directory, write_all
+from orrery.durable import Disk
 from orrery.errors import SERVER, Excess, Exhausted, Invalid, Unavailable
 from orrery.kernels.log_frames import FRAME_HEADER_BYTES, encode_frames
 from orrery.log.segment import (
@@ -64,13 +64,14 @@ class PartitionLog:
         *,
         number: int,
         limits: "LogLimits",
-        synchronise: Callable[[int], None],
+        disk: Disk,
+        threaded: bool,
     ) -> None:
         self._directory = directory
         self._number = number
         self._limits = limits
         self._segment_bytes_max = min(limits.segment_bytes_max, _SEGMENT_BYTES_MAX)
-        self._synchronise = synchronise
+        self._disk = disk
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._queue = _Queue()
@@ -81,10 +82,12 @@ class PartitionLog:
         self._bytes_before = 0
         self.cut: Cut | None = None
         self._open_segments()
-        self._writer = threading.Thread(
-            target=self._write_groups, name=f"log-{number}", daemon=True
-        )
-        self._writer.start()
+        self._writer: threading.Thread | None = None
+        if threaded:
+            self._writer = threading.Thread(
+                target=self._write_groups, name=f"log-{number}", daemon=True
+            )
+            self._writer.start()
 
     def append(self, record: bytes, *, durable: bool) -> "Future[int]":
         future: Future[int] = Future()
@@ -140,7 +143,7 @@ class PartitionLog:
             if next_first <= offset:
                 continue
             scan = read_segment(
-                segment.path, partition=self._number, first_offset=segment.first_offset
+                self._disk, segment.path, partition=self._number, first_offset=segment.first_offset
             )
             # The last one may grow while it is read; another one is whole or damaged.
             if scan.next_offset < next_first or (not last and scan.torn_bytes):
@@ -169,7 +172,7 @@ class PartitionLog:
                 return
             while len(self._segments) > 1 and self._segments[1].first_offset <= offset:
                 segment = self._segments[0]
-                segment.path.unlink(missing_ok=True)
+                self._disk.unlink(segment.path)
                 self._bytes_before += segment.byte_count
                 del self._segments[0]
             first = self._segments[0].first_offset
@@ -181,7 +184,10 @@ class PartitionLog:
                 return
             self._closing = True
             self._changed.notify_all()
-        self._writer.join()
+        if self._writer is not None:
+            self._writer.join()
+        else:
+            self._write_groups()
 
     def _refusal(self) -> Unavailable:
         cause = self._failure or "the log is closed"
@@ -192,19 +198,28 @@ class PartitionLog:
     def _open_segments(self) -> None:
         found = segments(self._directory)
         if not found:
-            found = [(0, create_segment(self._directory, partition=self._number, first_offset=0))]
+            found = [
+                (
+                    0,
+                    create_segment(
+                        self._disk, self._directory, partition=self._number, first_offset=0
+                    ),
+                )
+            ]
         self._segments = [_Segment(first, path, path.stat().st_size) for first, path in found]
         self._bytes_total = sum(segment.byte_count for segment in self._segments)
         last = self._segments[-1]
-        scan = read_segment(last.path, partition=self._number, first_offset=last.first_offset)
-        self._file = os.open(last.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        scan = read_segment(
+            self._disk, last.path, partition=self._number, first_offset=last.first_offset
+        )
+        self._file = self._disk.open(last.path, os.O_RDWR | os.O_APPEND)
         if scan.torn_bytes:
             self.cut = Cut(last.path, scan.end, scan.torn_bytes)
-            os.ftruncate(self._file, scan.end)
+            self._disk.truncate(self._file, scan.end)
             last.byte_count -= scan.torn_bytes
             self._bytes_total -= scan.torn_bytes
         # What is read from now on counts as durable; before, only the process had survived.
-        os.fsync(self._file)
+        self._disk.sync(self._file)
         self._synced = scan.end
         self._next_offset = self._acknowledged_offset = scan.next_offset
         start_bytes = self._bytes_total - last.byte_count
@@ -222,8 +237,8 @@ class PartitionLog:
             )
         # Old segments go first: a gap between two would look like damage.
         for segment in self._segments:
-            segment.path.unlink(missing_ok=True)
-        sync_directory(self._directory)
+            self._disk.unlink(segment.path)
+        self._disk.sync_directory(self._directory)
         self._bytes_before = self._bytes_total
         self._segments = []
         self._marks = []
@@ -231,11 +246,13 @@ class PartitionLog:
         self._begin_segment(offset)
 
     def _begin_segment(self, first_offset: int) -> None:
-        path = create_segment(self._directory, partition=self._number, first_offset=first_offset)
+        path = create_segment(
+            self._disk, self._directory, partition=self._number, first_offset=first_offset
+        )
         # Opened before the other is closed: where it fails, the number of a closed descriptor might
         # stand for somebody else's file when this one is cut or sealed.
-        file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
-        os.close(self._file)
+        file = self._disk.open(path, os.O_RDWR | os.O_APPEND)
+        self._disk.close(self._file)
         self._file = file
         self._segments.append(_Segment(first_offset, path, HEADER_BYTES))
         self._bytes_total += HEADER_BYTES
@@ -243,29 +260,37 @@ class PartitionLog:
 
     def _cut_failed_write(self) -> None:
         active = self._segments[-1]
-        os.ftruncate(self._file, active.byte_count)
-        os.fsync(self._file)
+        self._disk.truncate(self._file, active.byte_count)
+        self._disk.sync(self._file)
         self._synced = active.byte_count
         # A segment that was begun and not taken up would stand in the way of the next records.
         stray = segment_path(self._directory, self._acknowledged_offset)
         if stray != active.path and stray.exists():
-            stray.unlink()
-            sync_directory(self._directory)
+            self._disk.unlink(stray)
+            self._disk.sync_directory(self._directory)
 
     # --- the writer thread
 
     def _write_groups(self) -> None:
-        while True:
-            group = self._next_group()
-            if not group:
-                break
-            try:
-                self._write(group)
-            except Exception as error:
-                self._fail(group, error)
-            else:
-                self._complete(group)
+        while group := self._next_group():
+            self._write_group(group)
         self._seal()
+
+    def write_queued(self) -> bool:
+        """One turn of the writer thread, where there is none."""
+        assert self._writer is None, "one thread writes"
+        group = self._next_group() if self._queue.entries else []
+        if group:
+            self._write_group(group)
+        return bool(group)
+
+    def _write_group(self, group: list[_Entry]) -> None:
+        try:
+            self._write(group)
+        except Exception as error:
+            self._fail(group, error)
+        else:
+            self._complete(group)
 
     def _next_group(self) -> list[_Entry]:
         """Waits; empty once the log is closing and nothing is queued."""
@@ -299,7 +324,7 @@ class PartitionLog:
         content = encode_frames(
             [entry.record for entry in group], offset=first_offset, synced=self._synced
         )
-        write_all(self._file, content)
+        self._disk.write(self._file, content)
         with self._lock:
             position = self._bytes_total
             for offset, entry in enumerate(group, first_offset):
@@ -313,7 +338,7 @@ class PartitionLog:
 
     def _sync(self) -> None:
         try:
-            self._synchronise(self._file)
+            self._disk.sync_data(self._file)
         except BaseException:
             # The kernel may have dropped the pages: trying again would report success for bytes
             # that are gone.
@@ -340,15 +365,15 @@ class PartitionLog:
         try:
             if self._failure is None:
                 active = self._segments[-1]
-                self._synchronise(self._file)
+                self._disk.sync_data(self._file)
                 if active.byte_count > HEADER_BYTES:
                     self._synced = active.byte_count
                     seal = encode_frames(
                         [b""], offset=self._acknowledged_offset, synced=self._synced
                     )
-                    write_all(self._file, seal)
-                    self._synchronise(self._file)
+                    self._disk.write(self._file, seal)
+                    self._disk.sync_data(self._file)
         except Exception as error:
             self._failure = f"sealing failed: {error}"
         finally:
-            os.close(self._file)
+            self._disk.close(self._file)

@@ -5,7 +5,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from orrery.durable import sync_directory, write_file
+from orrery.durable import Disk
 from orrery.errors import Corrupt, Unavailable
 from orrery.kernels.checksum import crc32c
 from orrery.kernels.log_frames import find_witness, scan_frames
@@ -53,14 +53,14 @@ def segments(directory: Path) -> list[tuple[int, Path]]:
     return sorted((int(path.stem), path) for path in found)
 
 
-def create_segment(directory: Path, *, partition: int, first_offset: int) -> Path:
+def create_segment(disk: Disk, directory: Path, *, partition: int, first_offset: int) -> Path:
     """A new, durable segment without records: it has its whole header or does not exist."""
     temporary = directory / _TEMPORARY
-    temporary.unlink(missing_ok=True)
-    write_file(temporary, encode_header(partition=partition, first_offset=first_offset))
+    disk.unlink(temporary)
+    disk.write_file(temporary, encode_header(partition=partition, first_offset=first_offset))
     path = segment_path(directory, first_offset)
-    temporary.rename(path)
-    sync_directory(directory)
+    disk.rename(temporary, path)
+    disk.sync_directory(directory)
     return path
 
 
@@ -69,14 +69,14 @@ def encode_header(*, partition: int, first_offset: int) -> bytes:
     return fields + struct.pack("<I", crc32c(fields))
 
 
-def read_segment(path: Path, *, partition: int, first_offset: int) -> Scan:
+def read_segment(disk: Disk, path: Path, *, partition: int, first_offset: int) -> Scan:
     """Reads and checks a segment up to its last good frame.
 
     ``Corrupt`` where bytes are damaged that had once been durable. Whether a rest behind the
     last good frame may stand is the caller's to say: only the last segment may have one.
     """
     try:
-        content = path.read_bytes()
+        content = disk.read(path)
     except OSError as error:
         raise Unavailable(f"cannot read log segment {str(path)!r}: {error}") from error
     _check_header(path, content, partition, first_offset)

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from orrery.durable import make_directory, sync_directory, write_file
+from orrery.durable import Disk
 from orrery.errors import Invalid, OrreryError, Unavailable
 from orrery.objects.contract import check_name, check_prefix, check_range
 
@@ -25,19 +25,20 @@ class LocalObjects:
     A reader beside the owner passes ``owned=False``: it removes nothing when it opens.
     """
 
-    def __init__(self, directory: Path, *, owned: bool = True) -> None:
+    def __init__(self, directory: Path, *, owned: bool = True, disk: Disk | None = None) -> None:
         self._root = Path(directory)
+        self._disk = disk or Disk()
         self._numbers = itertools.count()
         self._numbers_lock = threading.Lock()
         if owned:
             with _as_errors("open objects", str(directory)):
-                make_directory(self._root.absolute())
+                self._disk.make_directory(self._root.absolute())
                 self._remove_leftovers()
 
     def put(self, name: str, content: bytes) -> None:
         check_name(name)
         with _as_errors("put object", name):
-            self._place(name, content, os.replace)
+            self._place(name, content, self._disk.rename)
 
     def put_if_absent(self, name: str, content: bytes) -> bool:
         check_name(name)
@@ -45,12 +46,12 @@ class LocalObjects:
             if self._path(name).exists():
                 # The winner may not have synced the directory yet; what the loser has seen must
                 # not vanish.
-                sync_directory(self._path(name).parent)
+                self._disk.sync_directory(self._path(name).parent)
                 return False
             try:
-                self._place(name, content, os.link)
+                self._place(name, content, self._disk.link)
             except FileExistsError:
-                sync_directory(self._path(name).parent)
+                self._disk.sync_directory(self._path(name).parent)
                 return False
             return True
 
@@ -59,9 +60,7 @@ class LocalObjects:
         check_range(name, start, length)
         with _as_errors("read object", name):
             try:
-                with self._path(name).open("rb") as file:
-                    file.seek(start)
-                    return file.read(-1 if length is None else length)
+                return self._disk.read(self._path(name), start, length)
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 return None
 
@@ -74,27 +73,25 @@ class LocalObjects:
         check_name(name)
         with _as_errors("delete object", name):
             path = self._path(name)
-            try:
-                path.unlink()
-            except (FileNotFoundError, NotADirectoryError):
-                return
-            sync_directory(path.parent)
+            if path.exists():
+                self._disk.unlink(path)
+                self._disk.sync_directory(path.parent)
 
     def _path(self, name: str) -> Path:
         return self._root / name
 
     def _place(self, name: str, content: bytes, place: Callable[[Path, Path], None]) -> None:
         path = self._path(name)
-        make_directory(path.parent)
+        self._disk.make_directory(path.parent)
         with self._numbers_lock:
             number = next(self._numbers)
         temporary = path.parent / f"{_TEMPORARY}{os.getpid()}-{number}"
         try:
-            write_file(temporary, content)
+            self._disk.write_file(temporary, content)
             place(temporary, path)
         finally:
-            temporary.unlink(missing_ok=True)
-        sync_directory(path.parent)
+            self._disk.unlink(temporary)
+        self._disk.sync_directory(path.parent)
 
     def _below(self, prefix: str) -> Iterator[tuple[str, int]]:
         for directory, _, files in os.walk(self._root / prefix):
@@ -109,7 +106,7 @@ class LocalObjects:
         for directory, _, files in os.walk(self._root):
             for file in files:
                 if file.startswith(_TEMPORARY):
-                    Path(directory, file).unlink(missing_ok=True)
+                    self._disk.unlink(Path(directory, file))
 
 
 @contextlib.contextmanager

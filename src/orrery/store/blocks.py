@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from orrery.clock import Clock
-from orrery.durable import make_directory, sync_directory
+from orrery.durable import Disk
 from orrery.errors import Unavailable
 from orrery.store.grace import Grace
 from orrery.store.kernels import BlockSummary
@@ -26,17 +26,18 @@ def is_name_of(name: str, epoch: int) -> bool:
 class BlockFiles:
     """Names are ``<epoch>-<counter>.block``: an epoch is taken once, so no name comes twice."""
 
-    def __init__(self, directory: Path, *, epoch: int, clock: Clock) -> None:
+    def __init__(self, directory: Path, *, epoch: int, clock: Clock, disk: Disk) -> None:
         self._directory = directory
+        self._disk = disk
         self._epoch = epoch
         self._lock = threading.Lock()
         self._counter = 0
         self._pending: set[str] = set()
         self._grace = Grace(clock)
         try:
-            make_directory(directory)
+            disk.make_directory(directory)
             for leftover in directory.glob(f"{_TEMPORARY}*"):
-                leftover.unlink(missing_ok=True)
+                disk.unlink(leftover)
         except OSError as error:
             raise Unavailable(f"cannot open blocks in {str(directory)!r}: {error}") from error
 
@@ -59,13 +60,13 @@ class BlockFiles:
         try:
             summary = write(str(temporary))
             if summary is None:
-                temporary.unlink(missing_ok=True)
+                self._disk.unlink(temporary)
                 self.settle([name])
                 return None
-            temporary.rename(self.path(name))
-            sync_directory(self._directory)
+            self._disk.rename(temporary, self.path(name))
+            self._disk.sync_directory(self._directory)
         except BaseException as error:
-            temporary.unlink(missing_ok=True)
+            self._disk.unlink(temporary)
             self.settle([name])
             if isinstance(error, OSError):
                 raise Unavailable(f"cannot write block {name!r}: {error}") from error
@@ -88,5 +89,5 @@ class BlockFiles:
             pending = set(self._pending)
         old = self._grace.expired(found - pending - set(live()), grace_seconds)
         for name in old:
-            self.path(name).unlink(missing_ok=True)
+            self._disk.unlink(self.path(name))
         return old

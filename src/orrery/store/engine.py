@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orrery.clock import Clock
+from orrery.durable import Disk
 from orrery.errors import SERVER, Excess, Exhausted, Unavailable
 from orrery.log.contract import Log
 from orrery.objects.contract import Objects
@@ -60,6 +61,7 @@ class Store:
         retention_days: RetentionDays = lambda _tenant: None,
         observe: Observe = lambda _event, _fields: None,
         free_bytes: Callable[[], int] | None = None,
+        disk: Disk | None = None,
     ) -> None:
         self._parts = Parts(
             objects=objects,
@@ -69,6 +71,7 @@ class Store:
             bounds=bounds or StoreBounds(),
             retention_days=retention_days,
             observe=observe,
+            disk=disk or Disk(),
         )
         self._free_bytes = free_bytes or (lambda: shutil.disk_usage(blocks_path).free)
         self._state: State = recover(self._parts, blocks_path)

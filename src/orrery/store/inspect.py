@@ -11,6 +11,7 @@ from typing import cast
 
 import msgspec
 
+from orrery.durable import Disk
 from orrery.errors import OrreryError
 from orrery.log.segment import Scan, read_segment, segments
 from orrery.objects.local import LocalObjects
@@ -30,6 +31,7 @@ class Inspection:
         self._directory = DataDirectory(path)
         self._directory.check_format()
         self._kernels = kernels
+        self._disk = Disk()
         self._objects = LocalObjects(self._directory.objects_path, owned=False)
 
     def describe(self, part: str = "all") -> Iterator[Row]:
@@ -129,7 +131,7 @@ class Inspection:
         for partition, first, path, _ in self._segments():
             row: Row = {"part": "segment", "partition": partition, "path": str(path)}
             try:
-                scan = read_segment(path, partition=partition, first_offset=first)
+                scan = read_segment(self._disk, path, partition=partition, first_offset=first)
             except OrreryError as error:
                 if path.exists():
                     yield {**row, "error": str(error)}
@@ -157,7 +159,7 @@ class Inspection:
         for partition, first, path, last in self._segments():
             row: Row = {"part": "segment", "partition": partition, "path": str(path)}
             try:
-                scan = read_segment(path, partition=partition, first_offset=first)
+                scan = read_segment(self._disk, path, partition=partition, first_offset=first)
                 for start, end in scan.spans:
                     self._kernels.describe_record(scan.content[start:end])
             except OrreryError as error:

@@ -8,7 +8,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from orrery.durable import make_directory, sync_directory, write_file
+from orrery.durable import Disk
 from orrery.errors import Corrupt, Invalid, Unavailable
 
 FORMAT_VERSION = 1
@@ -26,16 +26,17 @@ class DataDirectory:
         self.objects_path = self.path / "objects"
         self.blocks_path = self.path / "blocks"
         self._lock: int | None = None
+        self._disk = Disk()
 
     def open(self) -> "DataDirectory":
         try:
-            make_directory(self.path)
+            self._disk.make_directory(self.path)
             self._take_lock()
         except OSError as error:
             raise Unavailable(f"cannot open data directory {str(self.path)!r}: {error}") from error
         try:
             self._check_or_write_format()
-            make_directory(self.blocks_path)
+            self._disk.make_directory(self.blocks_path)
         except OSError as error:
             self.close()
             raise Unavailable(f"cannot open data directory {str(self.path)!r}: {error}") from error
@@ -104,6 +105,6 @@ class DataDirectory:
         temporary = self.path / "~format"
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
-        write_file(temporary, f"{_FORMAT_PREFIX}{FORMAT_VERSION}\n".encode())
-        temporary.rename(path)
-        sync_directory(self.path)
+        self._disk.write_file(temporary, f"{_FORMAT_PREFIX}{FORMAT_VERSION}\n".encode())
+        self._disk.rename(temporary, path)
+        self._disk.sync_directory(self.path)

@@ -28,7 +28,7 @@ def recover(parts: Parts, blocks_path: Path) -> State:
         parts=parts,
         manifests=manifests,
         manifest=manifest,
-        files=BlockFiles(blocks_path, epoch=manifest.epoch, clock=parts.clock),
+        files=BlockFiles(blocks_path, epoch=manifest.epoch, clock=parts.clock, disk=parts.disk),
         table=table,
         head=parts.kernels.head(table),
         metadata=Metadata(per_tenant_max=parts.bounds.metadata_per_tenant_max),

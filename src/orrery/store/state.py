@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from orrery.clock import Clock
+from orrery.durable import Disk
 from orrery.errors import Unavailable
 from orrery.log.contract import Log
 from orrery.objects.contract import Objects
@@ -94,6 +95,7 @@ class Parts:
     bounds: StoreBounds
     retention_days: RetentionDays
     observe: Observe
+    disk: Disk
     partition: int = 0
 
 

@@ -14,7 +14,7 @@ from typing import Protocol
 import msgspec
 
 from orrery.clock import Clock
-from orrery.durable import sync_directory
+from orrery.durable import Disk
 from orrery.errors import Unavailable
 from orrery.telemetry import Event, Events
 
@@ -64,4 +64,4 @@ class AuditFile:
         finally:
             os.close(descriptor)
         if is_new:
-            sync_directory(self._path.parent)
+            Disk().sync_directory(self._path.parent)
