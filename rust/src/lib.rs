@@ -55,6 +55,7 @@ pub mod source;
 pub mod stripe;
 pub mod varint;
 pub mod window;
+pub mod workers;
 
 #[cfg(feature = "python")]
 mod python {

@@ -15,6 +15,7 @@ use crate::selector::Matcher;
 use crate::series::{SeriesId, SeriesView};
 use crate::source::{Delete, Reader, Source, TimeRange, hidden_ranges};
 use crate::window::{self, Function, Row, Steps};
+use crate::workers;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
@@ -552,7 +553,7 @@ fn share_rows<T: Send, S>(
     }
     let rows = Mutex::new(rows);
     let failure = Mutex::new(None);
-    rayon::scope(|scope| {
+    workers::pool()?.scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|_| {
                 let mut state = start();
@@ -585,6 +586,7 @@ pub(crate) mod python {
     use crate::source::python::{DeleteRow, PySource, deletes_from_rows};
     use crate::window::python::{Matrix, matrix};
     use crate::window::{Function, Steps};
+    use crate::workers;
     use numpy::PyArray1;
     use pyo3::prelude::*;
     use pyo3::types::{PyBytes, PyTuple};
@@ -729,7 +731,7 @@ pub(crate) mod python {
             let function = Function::parse(function, &parameters)?;
             let steps = Steps::new(start_ns, step_ns, step_count, range_ns, offset_ns)?;
             let (values, present) = py.detach(|| {
-                let threads = threads.unwrap_or_else(rayon::current_num_threads);
+                let threads = threads.unwrap_or_else(workers::thread_count);
                 self.0
                     .window(first, count, function, &steps, threads, &meter.0)
             })?;
