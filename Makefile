@@ -10,7 +10,7 @@ DATA_DIR ?= ./data
 HTTP ?= 127.0.0.1:7070
 SOAK_SECONDS ?= 3600
 
-.PHONY: help tools setup build run test lint format compat soak peers bench wheel wheel-check clean
+.PHONY: help tools setup build run test lint format compat soak peers bench bench-check wheel wheel-check clean
 
 help: ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -63,6 +63,9 @@ soak: setup ## run the long suites: crashes, fuzzing (SOAK_SECONDS each)
 
 bench: setup peers ## one table: Orrery beside its peers (HOURS of data)
 	$(BIN)/python bench/compare.py --hours $(or $(HOURS),1)
+
+bench-check: setup peers ## name what became dearer than recorded, beside a peer, beyond noise
+	$(BIN)/python bench/check.py
 
 wheel: setup ## build the wheel that is published, into dist/
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/maturin build --quiet --profile dist --out dist

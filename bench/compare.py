@@ -68,6 +68,20 @@ def send(instance: peers.Running, path: str, bodies: list[bytes], protocol: str)
     return refused
 
 
+def measure_protocols(
+    product: peers.Product, workload: tsbs.Workload, options: argparse.Namespace
+) -> list[Figures]:
+    """One row for each protocol that the product takes and ``options`` ask for."""
+    return [
+        measure(product, protocol, path, workload, options)
+        for protocol, path in (
+            ("remote write", product.remote_write),
+            ("line protocol", product.line_protocol),
+        )
+        if path and options.protocol in protocol
+    ]
+
+
 def measure(
     product: peers.Product,
     protocol: str,
@@ -236,14 +250,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="orrery-bench-") as folder:
         options.folder = options.keep or Path(folder)
         for product in peers.products():
-            if options.only.lower() not in product.name.lower():
-                continue
-            for protocol, path in (
-                ("remote write", product.remote_write),
-                ("line protocol", product.line_protocol),
-            ):
-                if path and options.protocol in protocol:
-                    rows.append(measure(product, protocol, path, workload, options))
+            if options.only.lower() in product.name.lower():
+                rows += measure_protocols(product, workload, options)
     print(f"{workload.host_count} hosts x 10 metrics x {workload.hours} h, every 10 s")
     print(table(rows))
 
