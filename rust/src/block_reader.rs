@@ -103,6 +103,7 @@ pub struct Kept {
     ends: Vec<usize>,
     /// A time page is kept at its index modulo their number.
     times: [Times; TIME_PAGES_MAX],
+    scratch: pages::Scratch,
 }
 
 impl Kept {
@@ -134,7 +135,10 @@ impl Kept {
                 out.push(Run::new(chunk.kind));
             }
             if let Some(run) = out.last_mut() {
-                read_values(block, &chunk, times_ns.len(), (from, to), run)?;
+                let page = block.page(chunk.offset, chunk.length)?;
+                let count = times_ns.len();
+                pages::decode_some_values(page, count, from..to, run, &mut self.scratch)
+                    .map_err(|error| at_offset(chunk.offset, error))?;
                 run.times_ns.extend_from_slice(&times_ns[from..to]);
             }
         }
@@ -172,26 +176,4 @@ impl Kept {
         let from = place.checked_sub(1).map_or(0, |before| self.ends[before]);
         Ok(from..end)
     }
-}
-
-/// Appends the values at `inside.0..inside.1` of a page that holds `count`.
-fn read_values(
-    block: &Block,
-    chunk: &Chunk,
-    count: usize,
-    inside: (usize, usize),
-    run: &mut Run,
-) -> Result<()> {
-    let old = run.values.len();
-    pages::decode_values(block.page(chunk.offset, chunk.length)?, run)
-        .map_err(|error| at_offset(chunk.offset, error))?;
-    if run.values.len() - old != count {
-        return Err(CoreError::Corrupt(format!(
-            "pages at offset {}: the page has not as many values as times",
-            chunk.offset
-        )));
-    }
-    run.values.truncate(old + inside.1);
-    run.values.drain(old..old + inside.0);
-    Ok(())
 }

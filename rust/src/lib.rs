@@ -29,6 +29,7 @@ pub mod meter;
 pub mod mmap;
 pub mod numeric;
 pub mod pages;
+pub mod pages_coded;
 pub mod pages_float;
 pub mod pages_heap;
 pub mod pages_integer;

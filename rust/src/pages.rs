@@ -7,6 +7,7 @@
 use crate::error::{CoreError, Result};
 use crate::sample::{Kind, Run};
 use crate::{pages_float, pages_heap, pages_integer, varint};
+use std::ops::Range;
 
 /// Samples in one page, at most; a decoder allocates no more than this.
 pub const PAGE_SAMPLES_MAX: usize = 8192;
@@ -83,7 +84,7 @@ pub fn decode_times(page: &[u8], times_ns: &mut Vec<i64>) -> Result<()> {
     let (count, mut at) = open(page)?;
     let from = times_ns.len();
     times_ns.resize(from + count, 0);
-    pages_integer::decode(page, &mut at, &mut times_ns[from..])?;
+    pages_integer::decode(page, &mut at, &mut times_ns[from..], 0)?;
     end(page, at)
 }
 
@@ -110,26 +111,50 @@ pub fn encode_values(
     Ok(())
 }
 
+/// Room that one page after the other is decoded into.
+#[derive(Default)]
+pub struct Scratch(Vec<i64>);
+
 /// Appends the values (and payloads) of a page to `run`, whose kind says how to read it.
 pub fn decode_values(page: &[u8], run: &mut Run) -> Result<()> {
-    let (count, mut at) = open(page)?;
-    let mut values = vec![0i64; count];
+    let (count, _) = open(page)?;
+    decode_some_values(page, count, 0..count, run, &mut Scratch::default())
+}
+
+/// Appends those values of a page of `count` that lie `inside`; it costs less where they are the
+/// last ones. All payloads of the page are appended.
+pub fn decode_some_values(
+    page: &[u8],
+    count: usize,
+    inside: Range<usize>,
+    run: &mut Run,
+    scratch: &mut Scratch,
+) -> Result<()> {
+    let (found, mut at) = open(page)?;
+    if found != count || inside.end > count {
+        return Err(CoreError::Corrupt(
+            "the page has not as many values as times".into(),
+        ));
+    }
+    scratch.0.resize(count, 0);
+    let (values, from) = (&mut scratch.0[..], inside.start);
     match run.kind {
-        Kind::Float64 => pages_float::decode(page, &mut at, &mut values)?,
-        Kind::Int64 | Kind::Uint64 => pages_integer::decode(page, &mut at, &mut values)?,
+        Kind::Float64 => pages_float::decode(page, &mut at, values, from)?,
+        Kind::Int64 | Kind::Uint64 => pages_integer::decode(page, &mut at, values, from)?,
         Kind::Bool => {
-            pages_integer::decode(page, &mut at, &mut values)?;
-            if values.iter().any(|&value| value & !1 != 0) {
+            pages_integer::decode(page, &mut at, values, from)?;
+            if values[from..].iter().any(|&value| value & !1 != 0) {
                 return Err(CoreError::Corrupt(
                     "cannot read a page: a bool is neither 0 nor 1".into(),
                 ));
             }
         }
         Kind::String | Kind::Bytes | Kind::Histogram => {
-            pages_heap::decode(page, &mut at, &mut values, &mut run.heap)?;
+            pages_heap::decode(page, &mut at, values, &mut run.heap)?;
         }
     }
     end(page, at)?;
+    let values = &values[inside];
     run.values.extend(values.iter().map(|&bits| bits as u64));
     Ok(())
 }

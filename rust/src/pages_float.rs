@@ -168,12 +168,12 @@ fn put_xor(out: &mut Vec<u8>, values: &[u64]) {
     }
 }
 
-/// Reads tag and body at `*at` into `out`, which is not empty.
-pub fn decode(bytes: &[u8], at: &mut usize, out: &mut [i64]) -> Result<()> {
+/// Reads tag and body at `*at` into `out`, which is not empty; `from` as in `pages_integer`.
+pub fn decode(bytes: &[u8], at: &mut usize, out: &mut [i64], from: usize) -> Result<()> {
     match bytes.get(*at).copied() {
         Some(DECIMAL) => {
             *at += 1;
-            get_decimals(bytes, at, out)
+            get_decimals(bytes, at, out, from)
         }
         Some(XOR) => {
             *at += 1;
@@ -187,11 +187,11 @@ pub fn decode(bytes: &[u8], at: &mut usize, out: &mut [i64]) -> Result<()> {
             }
             Ok(())
         }
-        _ => pages_integer::decode(bytes, at, out),
+        _ => pages_integer::decode(bytes, at, out, from),
     }
 }
 
-fn get_decimals(bytes: &[u8], at: &mut usize, out: &mut [i64]) -> Result<()> {
+fn get_decimals(bytes: &[u8], at: &mut usize, out: &mut [i64], from: usize) -> Result<()> {
     let exponent = take(bytes, at)?;
     let scale = *POWERS.get(exponent as usize).ok_or_else(|| {
         CoreError::Corrupt(format!(
@@ -212,15 +212,15 @@ fn get_decimals(bytes: &[u8], at: &mut usize, out: &mut [i64]) -> Result<()> {
         bits ^= varint::get(bytes, at)?.swap_bytes();
         exceptions.push((position, bits));
     }
-    pages_integer::decode(bytes, at, out)?;
+    pages_integer::decode(bytes, at, out, from)?;
     if exponent == 0 {
         // Whole numbers: what a division by one would leave as it is.
-        for slot in out.iter_mut() {
+        for slot in &mut out[from..] {
             let biased = slot.wrapping_add(ROUNDING.to_bits() as i64);
             *slot = (f64::from_bits(biased as u64) - ROUNDING).to_bits() as i64;
         }
     } else {
-        for slot in out.iter_mut() {
+        for slot in &mut out[from..] {
             *slot = divided(*slot, scale).to_bits() as i64;
         }
     }
@@ -307,7 +307,7 @@ pub mod tests {
         encode(values, effort, &mut bytes);
         let mut out = vec![0i64; values.len()];
         let mut at = 0;
-        decode(&bytes, &mut at, &mut out).unwrap();
+        decode(&bytes, &mut at, &mut out, 0).unwrap();
         let out: Vec<u64> = out.into_iter().map(|bits| bits as u64).collect();
         assert_eq!(out, values);
         assert_eq!(at, bytes.len());
@@ -353,7 +353,8 @@ pub mod tests {
         fn any_bytes_decode_or_fail(tag in 14u8..20, bytes: Vec<u8>, count in 1usize..400) {
             let mut all = vec![tag];
             all.extend(bytes);
-            let _ = decode(&all, &mut 0, &mut vec![0; count]);
+            let _ = decode(&all, &mut 0, &mut vec![0; count], 0);
+            let _ = decode(&all, &mut 0, &mut vec![0; count], count / 2);
         }
     }
 }

@@ -92,7 +92,7 @@ pub fn decode(bytes: &[u8], at: &mut usize, out: &mut [i64], heap: &mut Vec<u8>)
             }
             let mut spans = vec![0i64; count];
             get_entries(bytes, at, &mut spans, heap)?;
-            pages_integer::decode(bytes, at, out)?;
+            pages_integer::decode(bytes, at, out, 0)?;
             for slot in out.iter_mut() {
                 *slot = *usize::try_from(*slot)
                     .ok()
@@ -113,7 +113,7 @@ pub fn decode(bytes: &[u8], at: &mut usize, out: &mut [i64], heap: &mut Vec<u8>)
 
 fn get_entries(bytes: &[u8], at: &mut usize, spans: &mut [i64], heap: &mut Vec<u8>) -> Result<()> {
     let column = varint::get_slice(bytes, at)?;
-    pages_integer::decode(column, &mut 0, spans)?;
+    pages_integer::decode(column, &mut 0, spans, 0)?;
     let raw_bytes = varint::get(bytes, at)? as usize;
     let start = heap.len();
     if raw_bytes > PAGE_HEAP_BYTES_MAX || start + raw_bytes > u32::MAX as usize {

@@ -6,6 +6,7 @@
 use crate::bits::{self, BLOCK_VALUES};
 use crate::error::{CoreError, Result};
 use crate::pages::Effort;
+use crate::pages_coded;
 use crate::varint;
 use pco::data_types::Number;
 use pco::wrapped::{FileCompressor, FileDecompressor};
@@ -16,6 +17,7 @@ pub const RUNS: u8 = 2;
 pub const PACKED: u8 = 3;
 pub const PCO: u8 = 4;
 pub const SCALED: u8 = 5;
+pub const CODED: u8 = 6;
 
 const ORDER_MAX: usize = 2;
 const SAMPLED_FOR_DIVISOR: usize = 16;
@@ -25,9 +27,11 @@ const DIVISOR_MIN: u64 = 3;
 const SAMPLED_BLOCKS_MAX: usize = 2;
 /// Up to about this many bytes runs are written and measured, whatever the estimates say.
 const RUNS_TRIED_BYTES: usize = 64;
-/// Below this many bytes a page is not worth pco's time or header.
-const PCO_FLOOR_BYTES: usize = 48;
+/// Below this many bytes a column is not worth a codebook.
+const PACKED_FLOOR_BYTES: usize = 48;
 const PCO_LEVEL: usize = 8;
+/// What pco spends beside the entropy: its header, and its bins' weights.
+const PCO_HEAD_BYTES: usize = 40;
 
 /// Appends tag and body; returns nothing, as every column has a form. `values` is not empty.
 pub fn encode(values: &[i64], effort: Effort, out: &mut Vec<u8>) {
@@ -105,9 +109,40 @@ fn encode_bent(values: &[i64], effort: Effort, out: &mut Vec<u8>) {
     } else {
         put_packed(out, values, order);
     }
-    if effort == Effort::Small && out.len() - start > PCO_FLOOR_BYTES {
-        keep_smaller(out, start, |out| put_pco_integers(out, values, order));
+    if effort == Effort::Small && out.len() - start > PACKED_FLOOR_BYTES {
+        encode_smaller(values, order, start, out);
     }
+}
+
+/// Keeps a slower form than the one that stands at `start..` where it is smaller by more than it
+/// costs to read: prefix codes take 1.5 times as long as packed bits, pco three times.
+fn encode_smaller(values: &[i64], order: usize, start: usize, out: &mut Vec<u8>) {
+    let mut best = out.len() - start;
+    let coded = pages_coded::plan(values, order);
+    let entropy_bytes = coded.as_ref().map(|coded| coded.entropy_bytes);
+    if let Some(coded) = coded.filter(|coded| is_worth(coded.bytes, best, CODED_GAIN)) {
+        keep_smaller(out, start, |out| {
+            out.push(CODED);
+            pages_coded::put(out, &coded);
+            Some(())
+        });
+        best = out.len() - start;
+    }
+    if entropy_bytes.is_none_or(|bytes| is_worth(bytes + PCO_HEAD_BYTES, best, PCO_GAIN)) {
+        keep_smaller(out, start, |out| {
+            let from = out.len();
+            put_pco_integers(out, values, order)?;
+            is_worth(out.len() - from, best, PCO_GAIN).then_some(())
+        });
+    }
+}
+
+/// One part in so many must be saved.
+const CODED_GAIN: usize = 32;
+const PCO_GAIN: usize = 16;
+
+fn is_worth(bytes: usize, best: usize, gain: usize) -> bool {
+    bytes + best / gain < best
 }
 
 /// Integers by pco, in the narrowest type their range allows: its tables hold whole numbers of it.
@@ -339,8 +374,9 @@ pub fn get_pco<T: Number + Default>(bytes: &[u8], count: usize) -> Result<Vec<T>
     })
 }
 
-/// Reads tag and body at `*at`, filling `out`, which is not empty.
-pub fn decode(bytes: &[u8], at: &mut usize, out: &mut [i64]) -> Result<()> {
+/// Reads tag and body at `*at`, filling `out`, which is not empty. What lies before `out[from]` is
+/// not asked for, and may be left as it is; where `from` is 0 the end of the body is checked.
+pub fn decode(bytes: &[u8], at: &mut usize, out: &mut [i64], from: usize) -> Result<()> {
     let tag = take(bytes, at)?;
     match tag {
         LINEAR => {
@@ -361,12 +397,13 @@ pub fn decode(bytes: &[u8], at: &mut usize, out: &mut [i64]) -> Result<()> {
                     "cannot read a page: it is scaled twice".into(),
                 ));
             }
-            decode(bytes, at, out)?;
-            for value in out.iter_mut() {
+            decode(bytes, at, out, from)?;
+            for value in &mut out[from..] {
                 *value = first.wrapping_add(value.wrapping_mul(divisor));
             }
             Ok(())
         }
+        CODED => pages_coded::get(bytes, at, out, from),
         PCO => get_pco_integers(bytes, at, out),
         _ => Err(CoreError::Corrupt(format!(
             "cannot read a page: encoding {tag} of integers is unknown"
@@ -516,7 +553,7 @@ pub mod tests {
         encode(values, effort, &mut bytes);
         let mut out = vec![0; values.len()];
         let mut at = 0;
-        decode(&bytes, &mut at, &mut out).unwrap();
+        decode(&bytes, &mut at, &mut out, 0).unwrap();
         assert_eq!(out, values);
         assert_eq!(at, bytes.len());
         bytes
@@ -549,10 +586,11 @@ pub mod tests {
         }
 
         #[test]
-        fn any_bytes_decode_or_fail(tag in 0u8..7, bytes: Vec<u8>, count in 1usize..400) {
+        fn any_bytes_decode_or_fail(tag in 0u8..8, bytes: Vec<u8>, count in 1usize..400) {
             let mut all = vec![tag];
             all.extend(bytes);
-            let _ = decode(&all, &mut 0, &mut vec![0; count]);
+            let _ = decode(&all, &mut 0, &mut vec![0; count], 0);
+            let _ = decode(&all, &mut 0, &mut vec![0; count], count / 2);
         }
     }
 }

@@ -1,5 +1,7 @@
 """Pages round-trip bit for bit, and bytes that are no page are named so."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +13,8 @@ from orrery.kernels import pages
 
 FLOAT64, INT64, UINT64, BOOL, STRING = 1, 2, 3, 4, 5
 STALE_NAN = 0x7FF0_0000_0000_0002
+CODED = 6
+GOLDEN = Path(__file__).parents[1] / "golden" / "formats"
 
 efforts = st.sampled_from(["fast", "small"])
 bits = arrays.arrays(np.uint64, st.integers(1, 300), elements=st.integers(0, 2**64 - 1))
@@ -86,3 +90,11 @@ def test_a_bool_that_is_none_is_corrupt() -> None:
     page = pages.encode_values(INT64, np.array([0, 2], dtype=np.uint64), effort="fast")
     with pytest.raises(Corrupt, match="bool"):
         pages.decode_values(BOOL, page)
+
+
+def test_a_coded_page_of_version_1_is_read_for_ever() -> None:
+    """Written once by this column; never to be written anew."""
+    column = np.cumsum(np.arange(700) * 7919 % 97 % 13 * 1000 + np.arange(700) % 7) - 10**6
+    page = (GOLDEN / "page_coded_v1.page").read_bytes()
+    assert page[6] == CODED
+    assert np.array_equal(pages.decode_times(page), column)
