@@ -1,6 +1,6 @@
 """The composition root: the only module that constructs parts, and the only one that knows all.
 
-``cli`` calls :func:`serve` and the offline commands, ``api.open`` calls :func:`open_engine`.
+``cli`` calls :func:`serve`, ``offline`` and ``api.open`` call :func:`open_engine`.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version as installed_version
@@ -22,7 +22,7 @@ import uvloop
 from orrery.agents.host import HostAgent
 from orrery.agents.periodic import Periodic
 from orrery.clock import Chance, Clock, SystemChance, SystemClock
-from orrery.errors import Invalid, OrreryError
+from orrery.errors import OrreryError
 from orrery.ingest.accept import Accept
 from orrery.ingest.front import Front, OwnSeries
 from orrery.ingest.turns import BoundedExecutor
@@ -32,7 +32,7 @@ from orrery.kernels.selector import check_matchers
 from orrery.log.local import LocalLog, LogLimits
 from orrery.objects.local import LocalObjects
 from orrery.protocols.admin import operations, pages
-from orrery.protocols.admin.maintenance import StoreMaintenance, compacting
+from orrery.protocols.admin.maintenance import StoreMaintenance
 from orrery.protocols.influxdb import status as influxdb_status
 from orrery.protocols.influxdb import write as influxdb_write
 from orrery.protocols.prometheus import reads as prometheus_reads
@@ -48,10 +48,9 @@ from orrery.server.limits import Budget, http_limits
 from orrery.server.listen import HttpServer, Listener, TcpListener, UnixListener, parse_address
 from orrery.server.router import Router
 from orrery.server.tls import Certificate
-from orrery.settings import Settings, of_environment
+from orrery.settings import Settings
 from orrery.store.bounds import StoreBounds
 from orrery.store.engine import Store, Upkeep
-from orrery.store.inspect import Inspection
 from orrery.store.layout import DataDirectory
 from orrery.store.native import NativeKernels
 from orrery.telemetry import Event, Events, StoreTelemetry, Telemetry, log_to
@@ -332,7 +331,7 @@ def _routes(
     front = Front(accept=engine.accept, is_durable=engine.limits.is_durable)
     size_bytes_max = settings.http_body_decompressed_bytes_max
     found = (engine.directory, engine.documents, engine.limits, engine.store.tenants)
-    administration = _administration(*found, events, clock, chance)
+    administration = build_administration(*found, events, clock, chance)
     return [
         *prometheus_write.routes(
             access=access,
@@ -440,10 +439,7 @@ def _certificate(settings: Settings) -> Certificate | None:
     )
 
 
-# --- commands without a server
-
-
-def _administration(
+def build_administration(
     directory: DataDirectory,
     documents: Documents,
     limits: TenantLimits,
@@ -461,38 +457,3 @@ def _administration(
         clock=clock,
         chance=chance,
     )
-
-
-@contextlib.contextmanager
-def administration(data_dir: Path) -> Iterator[Administration]:
-    """Tenants and tokens of a directory that no server has open."""
-    clock, events = SystemClock(), Events(logging.getLogger("orrery"))
-    with DataDirectory(data_dir).open() as directory:
-        documents = Documents(objects=LocalObjects(directory.objects_path), clock=clock)
-        limits = TenantLimits(documents=documents, defaults=of_environment(os.environ).limits)
-        found = (
-            directory,
-            documents,
-            limits,
-            Inspection(data_dir, kernels=NativeKernels()).tenants,
-        )
-        yield _administration(*found, events, clock, SystemChance())
-
-
-def compact(data_dir: Path) -> Iterator[dict[str, object]]:
-    """Flushes and compacts a directory that no server has open; a row a step."""
-    if not data_dir.is_dir():
-        raise Invalid(f"cannot compact {str(data_dir)!r}: there is no such directory")
-    engine = open_engine(data_dir)
-    try:
-        yield from compacting(engine.store)
-    finally:
-        engine.close()
-
-
-def inspect(data_dir: Path, part: str) -> Iterator[dict[str, object]]:
-    return Inspection(data_dir, kernels=NativeKernels()).describe(part)
-
-
-def verify(data_dir: Path) -> Iterator[dict[str, object]]:
-    return Inspection(data_dir, kernels=NativeKernels()).verify()

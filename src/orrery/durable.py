@@ -43,7 +43,7 @@ class Disk:
     def open(self, path: Path, flags: int) -> int:
         return os.open(path, flags | os.O_CLOEXEC, 0o640)
 
-    def write(self, descriptor: int, content: bytes) -> None:
+    def write(self, descriptor: int, content: bytes | memoryview) -> None:
         """All of it: ``os.write`` may write less than it was given."""
         rest = memoryview(content)
         while rest:

@@ -17,7 +17,7 @@ GET = frozenset({"GET"})
 
 
 class Application:
-    """``orrery.app`` without a store."""
+    """``orrery.offline`` without a store."""
 
     def __init__(self):
         self.parts = Parts()
@@ -40,8 +40,18 @@ class Application:
     def inspect(self, data_dir, part):
         yield {"part": part, "ranges": [1, 2]}
 
-    def verify(self, data_dir):
-        yield from self.rows
+    def verify(self, data_dir, target=None):
+        yield from self.rows if target is None else [{"part": target, "ok": False}]
+
+    def backup(self, data_dir, target, *, holder, bytes_per_second, keep):
+        assert holder is None
+        yield {"event": "backed_up", "to": target, "rate": bytes_per_second, "keep": keep}
+
+    def backups(self, target):
+        yield {"backup": target}
+
+    def restore(self, data_dir, target, *, backup_id, bytes_per_second):
+        yield {"event": "restored", "backup": backup_id, "rate": bytes_per_second}
 
 
 @pytest.fixture
@@ -117,6 +127,21 @@ def test_secret_alone_is_printed_to_stdout(run):
     result = run("token", "create", "*", "--permissions", "admin")
     assert result.stdout.startswith("orr_")
     assert result.stdout.count("\n") == 1
+
+
+def test_backup_and_restore_print_each_step(run):
+    made = run("backup", "/b", "--keep", "3", "--bytes-per-second", "5", "--json")
+    assert json.loads(made.output) == {"event": "backed_up", "to": "/b", "rate": 5, "keep": 3}
+    assert run("backup", "/b", "--list").output == "backup=/b\n"
+    restored = run("restore", "/b", "--backup", "x")
+    assert restored.output == "event=restored  backup=x  rate=None\n"
+    assert run("backup", "/b", "--keep", "0").exit_code == 2
+
+
+def test_verify_of_backups_names_damage(run):
+    checked = run("verify", "/b")
+    assert checked.exit_code == 6
+    assert "part=/b" in checked.output
 
 
 @pytest.mark.parametrize(

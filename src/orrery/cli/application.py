@@ -1,4 +1,4 @@
-"""What the command line asks of ``orrery.app``, which is such an object as a module."""
+"""What the command line asks of ``orrery.offline``, which is such an object as a module."""
 
 import importlib
 from collections.abc import Callable, Iterator
@@ -11,6 +11,7 @@ import click
 if TYPE_CHECKING:
     from orrery.settings import Settings
     from orrery.tenancy.administration import Administration
+    from orrery.transfer.source import Holder
 
 Row = dict[str, object]
 """One finding or step: printed as ``key=value`` pairs, or as a line of JSON."""
@@ -29,12 +30,31 @@ class Application(Protocol):
     def inspect(self, data_dir: Path, part: str) -> Iterator[Row]:
         """Describes ``log``, ``blocks``, ``manifest`` or ``all``; reads only, needs no lock."""
 
-    def verify(self, data_dir: Path) -> Iterator[Row]:
-        """Reads every stored byte; each row says what was read, whether it is ``ok``, and why
-        not. Needs no lock."""
+    def verify(self, data_dir: Path, target: str | None = None) -> Iterator[Row]:
+        """Reads every stored byte, or every byte of the backups at ``target``; each row says what
+        was read, whether it is ``ok``, and why not. Needs no lock."""
+
+    def backup(
+        self,
+        data_dir: Path,
+        target: str,
+        *,
+        holder: "Holder | None",
+        bytes_per_second: int | None,
+        keep: int | None,
+    ) -> Iterator[Row]:
+        """Copies everything to ``target``; ``holder`` is the server that runs, or None."""
+
+    def backups(self, target: str) -> Iterator[Row]:
+        """What there is at ``target``, the oldest first."""
+
+    def restore(
+        self, data_dir: Path, target: str, *, backup_id: str | None, bytes_per_second: int | None
+    ) -> Iterator[Row]:
+        """Brings a backup, the newest where none is named, into an empty directory."""
 
 
 def application(context: click.Context) -> Application:
-    """What the caller of ``main`` handed in, else ``orrery.app``."""
+    """What the caller of ``main`` handed in, else ``orrery.offline``."""
     given = context.find_root().obj
-    return cast(Application, given or importlib.import_module("orrery.app"))
+    return cast(Application, given or importlib.import_module("orrery.offline"))

@@ -7,6 +7,7 @@ from orrery.errors import Invalid, OrreryError
 from orrery.protocols.admin import operations, wire
 from orrery.server.http import UNIX_PEER, Request
 from orrery.server.router import Missing, Router
+from orrery.store.pins import Pinned
 from orrery.tenancy.access import Caller
 from orrery.tenancy.administration import OPERATOR, Administration
 
@@ -21,6 +22,15 @@ class OperatorAccess:
 class NoMaintenance:
     def compact(self) -> AsyncIterator[dict[str, object]]:
         raise Invalid("cannot compact here: the command line compacts by itself")
+
+    def pin(self) -> Pinned:
+        raise Invalid("cannot pin the store here: its lock is the pin")
+
+    def renew_pin(self, pin_id: str, *, log: bool) -> None:
+        self.pin()
+
+    def release_pin(self, pin_id: str) -> None:
+        self.pin()
 
 
 async def run_operation(

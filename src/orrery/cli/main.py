@@ -16,6 +16,8 @@ COMMANDS = {
     "inspect": ("orrery.cli.store:inspect", "Describe what a data directory holds."),
     "verify": ("orrery.cli.store:verify", "Check every stored byte against its checksum."),
     "compact": ("orrery.cli.store:compact", "Compact all blocks now."),
+    "backup": ("orrery.cli.backup:backup", "Back everything up to TARGET."),
+    "restore": ("orrery.cli.backup:restore", "Restore a backup at TARGET."),
     "settings": ("orrery.cli.serve:settings", "List every setting with its default."),
     "version": ("orrery.cli.version:version", "Print the version."),
 }

@@ -30,6 +30,7 @@ from orrery.store.kernels import (
 )
 from orrery.store.manifest import BlockEntry, Manifest, partition_prefix
 from orrery.store.metadata import Metadata
+from orrery.store.pins import Pinned
 from orrery.store.recovery import apply_delete, recover
 from orrery.store.rewrite import Progress, compact_once, drop_expired, forget_deletes
 from orrery.store.state import Ended, Observe, Parts, RetentionDays, State
@@ -275,9 +276,7 @@ class Store:
         state, grace_seconds = self._state, self._parts.bounds.grace_seconds
         if state.failure is not None or not state.manifests.is_latest():
             return
-        removed = state.files.remove_unlisted(
-            lambda: [block.name for block in self.blocks()], grace_seconds=grace_seconds
-        )
+        removed = state.files.remove_unlisted(self._kept_blocks, grace_seconds=grace_seconds)
         prefix = partition_prefix(self.partition)
         found = {
             name
@@ -287,11 +286,31 @@ class Store:
         }
         with state.lock:
             unlisted = found - state.pending_objects - set(state.manifest.objects())
+            unlisted -= state.pins.objects()
         for name in self._object_grace.expired(unlisted, grace_seconds):
             self._parts.objects.delete(name)
             removed.append(name)
         if removed:
             self._parts.observe("files_removed", {"files": len(removed)})
+
+    def _kept_blocks(self) -> set[str]:
+        with self._state.lock:
+            listed = {block.name for block in self._state.manifest.blocks}
+            return listed | self._state.pins.blocks()
+
+    # --- for backups
+
+    def pin(self) -> Pinned:
+        """Keeps what is committed, and the log behind it, until released or not renewed."""
+        return self._state.pin()
+
+    def renew_pin(self, name: str, *, log: bool) -> None:
+        with self._state.lock:
+            self._state.pins.renew(name, log=log)
+
+    def release_pin(self, name: str) -> None:
+        with self._state.lock:
+            self._state.pins.release(name)
 
     def close(self) -> None:
         """Refuses writes; the log holds what no block does. Threads of upkeep end before."""

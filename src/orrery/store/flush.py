@@ -157,8 +157,11 @@ def _write_metadata(state: State) -> tuple[str, int]:
 
 
 def _trim(state: State, next_offset: int) -> None:
+    with state.lock:
+        # A pin taken after this names a manifest that begins at `next_offset` or later.
+        offset = state.pins.log_offset(next_offset)
     try:
-        state.parts.log.trim(state.parts.partition, next_offset)
+        state.parts.log.trim(state.parts.partition, offset)
     except OrreryError as error:
         # The next flush trims again; until then the log is only longer than it must be.
         state.parts.observe("log_trim_failed", {"error": str(error)})

@@ -4,8 +4,11 @@ Called by ``app`` before anything else is opened, and by commands that work with
 """
 
 import contextlib
+import errno
 import fcntl
 import os
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from orrery.durable import Disk
@@ -13,8 +16,9 @@ from orrery.errors import Corrupt, Invalid, Unavailable
 
 FORMAT_VERSION = 1
 _FORMAT_PREFIX = "orrery data directory "
-_FORMAT = "format"
+FORMAT_FILE = "format"
 _LOCK = "lock"
+_RESTORING = "~restoring"
 
 
 class DataDirectory:
@@ -59,16 +63,16 @@ class DataDirectory:
     def check_format(self) -> None:
         """For readers that do not own it: ``Invalid`` where this release cannot read it."""
         try:
-            text = (self.path / _FORMAT).read_text("ascii", "replace")
+            text = (self.path / FORMAT_FILE).read_text("ascii", "replace")
         except OSError as error:
             raise Invalid(
                 f"cannot open data directory {str(self.path)!r}: it has no readable file "
-                f"{_FORMAT!r}: {error}"
+                f"{FORMAT_FILE!r}: {error}"
             ) from error
         number = text.removeprefix(_FORMAT_PREFIX).strip()
         if not text.startswith(_FORMAT_PREFIX) or not number.isdigit():
             raise Corrupt(
-                f"cannot open data directory {str(self.path)!r}: its file {_FORMAT!r} says "
+                f"cannot open data directory {str(self.path)!r}: its file {FORMAT_FILE!r} says "
                 f"{text[:80]!r}"
             )
         if int(number) != FORMAT_VERSION:
@@ -77,8 +81,77 @@ class DataDirectory:
                 f"release reads {FORMAT_VERSION}: run `pip install --upgrade orrery-db`"
             )
 
+    @contextlib.contextmanager
+    def owned(self) -> Iterator[None]:
+        """The lock alone, for a directory that is there: nothing in it is changed, so that it may
+        lie on a file system that only reads."""
+        self.check_format()
+        try:
+            self._take_lock()
+        except OSError as error:
+            raise Unavailable(f"cannot open data directory {str(self.path)!r}: {error}") from error
+        try:
+            yield
+        finally:
+            self.close()
+
+    @contextlib.contextmanager
+    def backing_up(self) -> Iterator[None]:
+        """One backup at a time, beside a server or not; ends with the process at the latest."""
+        self.check_format()
+        descriptor = os.open(self.path / FORMAT_FILE, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise Unavailable(
+                    f"cannot back up {str(self.path)!r}: another backup of it is under way"
+                ) from error
+            yield
+        finally:
+            os.close(descriptor)
+
+    @contextlib.contextmanager
+    def restoring(self) -> Iterator[Callable[[bytes], None]]:
+        """Owns a directory that is empty, or that a restore left unfinished and that is emptied.
+
+        It becomes one to open when the function that it gives is called with the content of the
+        backup's ``format``, after all else in it is durable.
+        """
+        try:
+            self._disk.make_directory(self.path)
+            self._take_lock()
+            try:
+                self._empty_for_restore()
+                yield self._write_format
+                (self.path / _RESTORING).unlink()
+            finally:
+                self.close()
+        except OSError as error:
+            raise Unavailable(f"cannot restore into {str(self.path)!r}: {error}") from error
+
+    def _empty_for_restore(self) -> None:
+        found = {path.name for path in self.path.iterdir()} - {_LOCK}
+        if found and (_RESTORING not in found or FORMAT_FILE in found):
+            raise Invalid(
+                f"cannot restore into {str(self.path)!r}: it is not empty, it has {min(found)!r}"
+            )
+        if not found:
+            self._disk.write_file(self.path / _RESTORING, b"")
+            self._disk.sync_directory(self.path)
+        for name in found - {_RESTORING}:
+            path = self.path / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
     def _take_lock(self) -> None:
-        descriptor = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            descriptor = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            writable = True
+        except OSError as error:
+            if error.errno not in (errno.EROFS, errno.EACCES):
+                raise
+            descriptor = os.open(self.path / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
+            writable = False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -87,24 +160,34 @@ class DataDirectory:
             raise Unavailable(
                 f"cannot open data directory {str(self.path)!r}: process {owner} has it open"
             ) from error
+        self._lock = descriptor
+        if not writable:
+            return
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        self._lock = descriptor
 
     def _check_or_write_format(self) -> None:
-        path = self.path / _FORMAT
-        if path.exists():
+        if (self.path / FORMAT_FILE).exists():
             self.check_format()
+            (self.path / _RESTORING).unlink(missing_ok=True)
             return
+        if (self.path / _RESTORING).exists():
+            raise Corrupt(
+                f"cannot open data directory {str(self.path)!r}: a restore into it was not "
+                "finished: run it again"
+            )
         for folder in (self.log_path, self.objects_path, self.blocks_path):
             if folder.exists():
                 raise Corrupt(
                     f"cannot open data directory {str(self.path)!r}: it has {folder.name!r} but "
-                    f"no file {_FORMAT!r}"
+                    f"no file {FORMAT_FILE!r}"
                 )
+        self._write_format(f"{_FORMAT_PREFIX}{FORMAT_VERSION}\n".encode())
+
+    def _write_format(self, content: bytes) -> None:
         temporary = self.path / "~format"
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
-        self._disk.write_file(temporary, f"{_FORMAT_PREFIX}{FORMAT_VERSION}\n".encode())
-        self._disk.rename(temporary, path)
+        self._disk.write_file(temporary, content)
+        self._disk.rename(temporary, self.path / FORMAT_FILE)
         self._disk.sync_directory(self.path)

@@ -127,7 +127,7 @@ class ManifestStore:
         for _ in range(_EPOCH_ATTEMPTS_MAX):
             version, found = self.latest()
             owned = msgspec.structs.replace(found, epoch=found.epoch + 1, made_at_ns=now_ns)
-            if self._win(version + 1, _encode(owned)):
+            if self._win(version + 1, encode_manifest(owned)):
                 self._version, self._epoch = version + 1, owned.epoch
                 self._prune()
                 return owned
@@ -139,7 +139,7 @@ class ManifestStore:
         """Publishes the next version. ``Unavailable``: it was not, try again with any manifest;
         ``Fenced``: another owner has the partition, nothing more can be committed."""
         assert manifest.epoch == self._epoch, "a manifest names its writer's epoch"
-        content = _encode(manifest)
+        content = encode_manifest(manifest)
         try:
             won = self._win(self._version + 1, content)
         except Unavailable:
@@ -185,7 +185,7 @@ class ManifestStore:
         return f"{self._prefix}{version:020d}.json"
 
 
-def _encode(manifest: Manifest) -> bytes:
+def encode_manifest(manifest: Manifest) -> bytes:
     return encode_document(manifest, format_version=MANIFEST_FORMAT)
 
 

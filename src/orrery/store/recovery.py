@@ -13,6 +13,7 @@ from orrery.store.flush import flush
 from orrery.store.kernels import DeleteRecord, MetadataRecord
 from orrery.store.manifest import DeleteEntry, Manifest, ManifestStore, check_files
 from orrery.store.metadata import Metadata
+from orrery.store.pins import Pins
 from orrery.store.state import OpenBlock, Parts, State
 
 # `definitions` from here on are none; it answers where the sequence stands.
@@ -33,6 +34,7 @@ def recover(parts: Parts, blocks_path: Path) -> State:
         head=parts.kernels.head(table),
         metadata=Metadata(per_tenant_max=parts.bounds.metadata_per_tenant_max),
         cancellation=parts.kernels.cancellation(),
+        pins=Pins(parts.clock),
         generation_began_ns=parts.clock.now_ns(),
     )
     _load_objects(state, manifest)

@@ -39,6 +39,7 @@ from orrery.store.manifest import (
     partition_prefix,
 )
 from orrery.store.metadata import Metadata
+from orrery.store.pins import Pinned, Pins
 
 if TYPE_CHECKING:
     from orrery.kernels.block import Source
@@ -109,6 +110,7 @@ class State:
     head: Head
     metadata: Metadata
     cancellation: Cancellation
+    pins: Pins
     apply_lock: threading.Lock = field(default_factory=threading.Lock)
     commit_lock: threading.Lock = field(default_factory=threading.Lock)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -154,6 +156,17 @@ class State:
             name = f"{prefix}{folder}/{self.epoch:010d}-{self.object_counter:010d}{suffix}"
             self.pending_objects.add(name)
         return name
+
+    def pin(self) -> Pinned:
+        """What is committed and what is applied, at one instant."""
+        with self.commit_lock, self.lock:
+            return Pinned(
+                id=self.pins.add(self.manifest),
+                partition=self.parts.partition,
+                manifest_version=self.manifests.version,
+                manifest=self.manifest,
+                end_offset=self.next_offset,
+            )
 
     def settle(self, blocks: Iterable[OpenBlock]) -> None:
         """After a commit, or instead of one: the manifest alone says what is live."""

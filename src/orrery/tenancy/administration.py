@@ -190,6 +190,14 @@ class Administration:
         _check_operator(caller, "compact")
         return self._audit.action("compaction", actor=_actor(caller), tenant=SYSTEM)
 
+    def backup(self, caller: Caller) -> AbstractContextManager[None]:
+        """Records that the store's state was pinned for one."""
+        _check_operator(caller, "back up")
+        return self._audit.action("backup", actor=_actor(caller), tenant=SYSTEM)
+
+    def check_operator(self, caller: Caller, action: str) -> None:
+        _check_operator(caller, action)
+
     def _facts(self, name: str) -> TenantFacts:
         document = self._documents.read(tenant_documents.document_name(name), keep_absent=False)
         found = None if document.content is None else tenant_documents.decode(document.content)

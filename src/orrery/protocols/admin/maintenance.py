@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from orrery.errors import OrreryError
 from orrery.store.engine import Store
+from orrery.store.pins import Pinned
 
 Row = dict[str, object]
 
@@ -36,6 +37,15 @@ class StoreMaintenance:
         threading.Thread(target=work, name="compaction-by-hand", daemon=True).start()
         while (row := await steps.get()) is not None:
             yield row
+
+    def pin(self) -> Pinned:
+        return self._store.pin()
+
+    def renew_pin(self, pin_id: str, *, log: bool) -> None:
+        self._store.renew_pin(pin_id, log=log)
+
+    def release_pin(self, pin_id: str) -> None:
+        self._store.release_pin(pin_id)
 
 
 def compact(store: Store, tell: Callable[[Row], None]) -> None:

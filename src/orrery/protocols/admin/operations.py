@@ -13,6 +13,7 @@ import msgspec
 
 from orrery.protocols.admin import wire
 from orrery.server.http import Request, Response, Route
+from orrery.store.pins import Pinned
 from orrery.tenancy.access import Access, Caller, gate
 from orrery.tenancy.administration import Administration, TenantFacts
 from orrery.tenancy.tokens import Permission
@@ -25,6 +26,13 @@ class Maintenance(Protocol):
 
     def compact(self) -> AsyncIterator[dict[str, object]]:
         """Compacts everything now; yields what happens as it happens."""
+
+    def pin(self) -> Pinned:
+        """Keeps the store's present state, for a backup, until released or not renewed."""
+
+    def renew_pin(self, pin_id: str, *, log: bool) -> None: ...
+
+    def release_pin(self, pin_id: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +107,24 @@ def _compact(context: Context) -> Response:
     recorded.enter_context(context.administration.compaction(context.caller))
     stream = _lines(context.maintenance.compact(), recorded)
     return Response(200, stream, content_type="application/x-ndjson")
+
+
+def _pin(context: Context) -> Response:
+    with context.administration.backup(context.caller):
+        return wire.answer(context.maintenance.pin(), 201)
+
+
+def _renew_pin(context: Context) -> Response:
+    context.administration.check_operator(context.caller, "renew a pin")
+    renewal = wire.decode(context.request.body, wire.PinRenewal)
+    context.maintenance.renew_pin(context.parameter("pin_id"), log=renewal.log)
+    return wire.answer(renewal)
+
+
+def _release_pin(context: Context) -> Response:
+    context.administration.check_operator(context.caller, "release a pin")
+    context.maintenance.release_pin(context.parameter("pin_id"))
+    return wire.answer({})
 
 
 async def _lines(
@@ -180,6 +206,32 @@ OPERATIONS = (
         run=_compact,
         gives=dict[str, Any],
         content_type="application/x-ndjson",
+    ),
+    Operation(
+        name="pin",
+        method="POST",
+        path="/pins",
+        summary="Keep the store's present state for a backup, for a minute unless renewed",
+        run=_pin,
+        gives=dict[str, Any],
+        status=201,
+    ),
+    Operation(
+        name="renewPin",
+        method="PATCH",
+        path="/pins/{pin_id}",
+        summary="Keep it for another minute; without the log, once that is copied",
+        run=_renew_pin,
+        takes=wire.PinRenewal,
+        gives=wire.PinRenewal,
+    ),
+    Operation(
+        name="releasePin",
+        method="DELETE",
+        path="/pins/{pin_id}",
+        summary="Keep it no longer",
+        run=_release_pin,
+        gives=dict[str, Any],
     ),
 )
 

@@ -95,6 +95,12 @@ class Tokens(Struct):
     tokens: list[ShownToken]
 
 
+class PinRenewal(Struct, forbid_unknown_fields=True):
+    """`log`: whether the log is still needed; once it is not, it is not again."""
+
+    log: bool
+
+
 class Problem(Struct):
     """What went wrong; the last four where a limit was reached."""
 

@@ -1,0 +1,1 @@
+"""Moves what is stored out of a data directory and back in: backup and restore."""
