@@ -2,10 +2,12 @@
 //!
 //! Series are named by their references in the series table; each series with samples here is
 //! held, so that neither its reference nor its place in the live index goes while this lives.
+//! Batches wait in `pending` until somebody reads or enough are there.
 
-use crate::error::Result;
-use crate::record_samples::Columns;
-use crate::sample::Run;
+use crate::error::{CoreError, Result};
+use crate::pending::{Part, Pending, Place, order_by};
+use crate::record_samples::{Columns, Kinds};
+use crate::sample::{Kind, Run};
 use crate::selector::{Matcher, Target};
 use crate::series::SeriesId;
 use crate::series_table::{SeriesTable, Table, Tenant};
@@ -21,16 +23,21 @@ const STRIPE_COUNT: usize = 1 << STRIPE_BITS;
 const PAGE_BITS: u32 = PAGE_SERIES.trailing_zeros();
 /// The order of the generation that is written to: it wins over all others.
 pub const ACTIVE_ORDER: u64 = u64::MAX;
+/// Rows of 32 bits hold so many samples though each of them were of another kind than the last.
+const SAMPLES_MAX: u64 = 1 << 29;
+const HEAP_BYTES_MAX: usize = u32::MAX as usize;
 
 pub struct Generation {
     table: SeriesTable,
     stripes: Box<[RwLock<Stripe>]>,
+    pending: Mutex<Pending>,
     tenants: Mutex<BTreeSet<u32>>,
     /// Last log offset in it, or `ACTIVE_ORDER`; deletes up to there are out of it as well.
     order: AtomicU64,
     min_ns: AtomicI64,
     max_ns: AtomicI64,
     sample_count: AtomicU64,
+    heap_bytes: AtomicUsize,
     memory_bytes: AtomicUsize,
 }
 
@@ -54,11 +61,13 @@ impl Generation {
         let stripes: Box<[RwLock<Stripe>]> = (0..STRIPE_COUNT).map(|_| RwLock::default()).collect();
         Self {
             table,
+            pending: Mutex::default(),
             tenants: Mutex::default(),
             order: AtomicU64::new(ACTIVE_ORDER),
             min_ns: AtomicI64::new(i64::MAX),
             max_ns: AtomicI64::new(i64::MIN),
             sample_count: AtomicU64::new(0),
+            heap_bytes: AtomicUsize::new(0),
             memory_bytes: AtomicUsize::new(size_of_val(&*stripes)),
             stripes,
         }
@@ -77,33 +86,72 @@ impl Generation {
         !self.tenants.lock().is_empty()
     }
 
-    pub(crate) fn freeze(&self, order: u64) {
+    pub(crate) fn freeze(&self, order: u64) -> Result<()> {
+        self.settle()?;
         self.order.store(order, Relaxed);
+        Ok(())
     }
 
-    /// Appends columns whose key `k` belongs to `references[k]`. The caller keeps the references
-    /// in flight meanwhile.
-    pub(crate) fn append(
-        &self,
-        tenant: &Tenant,
-        references: &[u32],
-        columns: &Columns,
-    ) -> Result<()> {
+    /// Takes a batch in, for readers to see from now on.
+    pub(crate) fn append(&self, tenant: &Tenant, part: Part) -> Result<()> {
+        let columns = &part.columns;
         if columns.values.is_empty() {
             return Ok(());
         }
+        self.check_room(columns)?;
         self.tenants.lock().insert(tenant.index);
         self.widen(&columns.times_ns);
         // Before the samples: a delete that finds them has been counted up for.
         self.sample_count
             .fetch_add(columns.values.len() as u64, Relaxed);
-        let order = by_stripe(references);
-        let stripe_at = |key: &u32| stripe_of(references[*key as usize]);
-        for keys in order.chunk_by(|one, other| stripe_at(one) == stripe_at(other)) {
-            let mut locked = Locked::new(self, stripe_at(&keys[0]));
-            append_keys(&self.table, &mut locked.stripe, keys, references, columns)?;
+        self.heap_bytes.fetch_add(columns.heap.len(), Relaxed);
+        self.memory_bytes.fetch_add(part.memory_bytes(), Relaxed);
+        let mut pending = self.pending.lock();
+        if pending.push(part) {
+            self.spread(&mut pending)?;
         }
         Ok(())
+    }
+
+    /// A stripe addresses rows and payloads by 32 bits. Whatever is taken in must fit one of them
+    /// whole, as it is spread only later.
+    fn check_room(&self, columns: &Columns) -> Result<()> {
+        let samples = self.sample_count() + columns.values.len() as u64;
+        let heap_bytes = self.heap_bytes.load(Relaxed) + columns.heap.len();
+        if samples > SAMPLES_MAX || heap_bytes > HEAP_BYTES_MAX {
+            return Err(CoreError::Exhausted(format!(
+                "cannot buffer samples: the head would hold {samples} samples (at most \
+                 {SAMPLES_MAX}) with {heap_bytes} bytes of strings (at most {HEAP_BYTES_MAX})"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Appends what is pending to its series. Where that fails everything stays pending: what is
+    /// appended twice is the same sample twice, of which readers see one.
+    fn spread(&self, pending: &mut Pending) -> Result<()> {
+        if pending.parts.is_empty() {
+            return Ok(());
+        }
+        let order = order_by(&pending.parts, STRIPE_COUNT, stripe_of);
+        let parts: Vec<PartView<'_>> = pending.parts.iter().map(PartView::new).collect();
+        let mut start = 0;
+        for (stripe, &end) in order.ends.iter().enumerate() {
+            let keys = &order.keys[start as usize..end as usize];
+            start = end;
+            if !keys.is_empty() {
+                let mut locked = Locked::new(self, stripe);
+                append_keys(&self.table, &mut locked.stripe, keys, &parts)?;
+            }
+        }
+        self.memory_bytes.fetch_sub(pending.memory_bytes, Relaxed);
+        *pending = Pending::default();
+        Ok(())
+    }
+
+    /// Spreads what is pending, so that whoever reads now meets all that was applied before.
+    fn settle(&self) -> Result<()> {
+        self.spread(&mut self.pending.lock())
     }
 
     fn widen(&self, times_ns: &[i64]) {
@@ -120,6 +168,7 @@ impl Generation {
         matchers: &[Matcher],
         range: TimeRange,
     ) -> Result<u64> {
+        self.settle()?;
         let mut count = 0;
         let mut locked: Option<Locked<'_>> = None;
         let _flight = self.table.0.begin_flight();
@@ -194,61 +243,80 @@ impl Drop for Locked<'_> {
     }
 }
 
-/// The order in which to append keys: as they come where that changes stripes seldom, else sorted
-/// by stripe. Keys of one series keep their order.
-fn by_stripe(references: &[u32]) -> Vec<u32> {
-    let changes = |pair: &&[u32]| stripe_of(pair[0]) != stripe_of(pair[1]);
-    let change_count = references.windows(2).filter(changes).count();
-    let mut order: Vec<u32> = (0..references.len() as u32).collect();
-    if change_count > STRIPE_COUNT.min(references.len() / 4) {
-        let mut next = [0u32; STRIPE_COUNT];
-        for &reference in references {
-            next[stripe_of(reference)] += 1;
-        }
-        let mut start = 0;
-        for place in &mut next {
-            start += std::mem::replace(place, start);
-        }
-        for (key, &reference) in references.iter().enumerate() {
-            let place = &mut next[stripe_of(reference)];
-            order[*place as usize] = key as u32;
-            *place += 1;
-        }
-    }
-    order
-}
-
 /// How many keys ahead slots and rows are asked for: a miss takes about as long as so many appends.
 const SLOTS_AHEAD: usize = 16;
 const ROWS_AHEAD: usize = 8;
 
+/// A part with what the walk over its keys needs at hand.
+struct PartView<'a> {
+    references: &'a [u32],
+    columns: &'a Columns,
+    /// The kind of all its samples, where that is one and no payloads are to be copied.
+    plain_kind: Option<Kind>,
+}
+
+impl<'a> PartView<'a> {
+    fn new(part: &'a Part) -> Self {
+        let plain_kind = match part.columns.kinds {
+            Kinds::Constant(kind) if !kind.uses_heap() => Some(kind),
+            _ => None,
+        };
+        Self {
+            references: &part.references,
+            columns: &part.columns,
+            plain_kind,
+        }
+    }
+}
+
 fn append_keys(
     table: &SeriesTable,
     stripe: &mut Stripe,
-    keys: &[u32],
-    references: &[u32],
-    columns: &Columns,
+    keys: &[Place],
+    parts: &[PartView<'_>],
 ) -> Result<()> {
-    let place_at = |at: usize| Some(place_of(references[*keys.get(at)? as usize]));
-    for (at, &key) in keys.iter().enumerate() {
-        if let Some(place) = place_at(at + SLOTS_AHEAD) {
-            stripe.prefetch_slot(place);
+    let is_large = stripe.exceeds_caches();
+    for (at, place) in keys.iter().enumerate() {
+        if is_large {
+            let place_at = |at: usize| {
+                let ahead = keys.get(at)?;
+                Some(place_of(
+                    parts[ahead.part as usize].references[ahead.key as usize],
+                ))
+            };
+            if let Some(place) = place_at(at + SLOTS_AHEAD) {
+                stripe.prefetch_slot(place);
+            }
+            if let Some(place) = place_at(at + ROWS_AHEAD) {
+                stripe.prefetch_row(place);
+            }
         }
-        if let Some(place) = place_at(at + ROWS_AHEAD) {
-            stripe.prefetch_row(place);
-        }
-        let key = key as usize;
-        let start = if key == 0 {
-            0
-        } else {
-            columns.key_ends[key - 1]
+        let part = &parts[place.part as usize];
+        let columns = part.columns;
+        let key = place.key as usize;
+        let reference = part.references[key];
+        let end = columns.key_ends[key] as usize;
+        let start = match key {
+            0 => 0,
+            _ => columns.key_ends[key - 1] as usize,
         };
-        let samples = start as usize..columns.key_ends[key] as usize;
-        append_key(table, stripe, references[key], columns, samples)?;
+        if let Some(kind) = part.plain_kind
+            && end == start + 1
+            && stripe.push(
+                place_of(reference),
+                kind,
+                columns.times_ns[start],
+                columns.values[start],
+            )
+        {
+            continue;
+        }
+        append_key(table, stripe, reference, columns, start..end)?;
     }
     Ok(())
 }
 
+#[cold]
 fn append_key(
     table: &SeriesTable,
     stripe: &mut Stripe,
@@ -319,6 +387,7 @@ impl Source for Generation {
         if self.time_range().is_none_or(|own| !own.overlaps(&range)) {
             return Ok(RoaringBitmap::new());
         }
+        self.settle()?;
         // Those of the selected series that are not held here may leave meanwhile: no other series
         // may take up their references before it is known which have samples here.
         let _flight = self.table.0.begin_flight();

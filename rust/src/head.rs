@@ -5,6 +5,7 @@
 
 use crate::error::{CoreError, Result};
 use crate::generation::Generation;
+use crate::pending::Part;
 use crate::record::{Record, RecordKind, corrupt};
 use crate::record_control::decode_delete;
 use crate::record_samples::{Samples, decode_samples};
@@ -49,7 +50,7 @@ impl Head {
         }
         let active = self.active.read();
         self.note_offset(offset);
-        active.append(&resolved.tenant, &resolved.references, &resolved.columns)
+        active.append(&resolved.tenant, resolved.part())
     }
 
     /// Applies a record of the log again: samples, definitions or a delete. Says how many samples
@@ -94,8 +95,14 @@ impl Head {
         }
         let active = self.active.read();
         self.note_offset(offset);
-        active.append(&tenant, &references, &samples.columns)?;
-        Ok(samples.columns.values.len() as u64)
+        let count = samples.columns.values.len() as u64;
+        let part = Part {
+            references: Arc::new(references),
+            columns: Arc::new(samples.columns),
+            _flight: Arc::new(flight),
+        };
+        active.append(&tenant, part)?;
+        Ok(count)
     }
 
     /// Takes matching samples out of the active generation; says how many. Frozen ones and blocks
@@ -134,9 +141,9 @@ impl Head {
             return Ok(None);
         }
         let mut frozen = self.frozen.lock();
+        active.freeze(next_offset.saturating_sub(1))?;
         let fresh = Arc::new(Generation::new(self.table.clone()));
         let closed = std::mem::replace(&mut *active, fresh);
-        closed.freeze(next_offset.saturating_sub(1));
         frozen.push(closed.clone());
         Ok(Some(closed))
     }

@@ -33,6 +33,7 @@ pub mod pages_coded;
 pub mod pages_float;
 pub mod pages_heap;
 pub mod pages_integer;
+pub mod pending;
 pub mod prefetch;
 pub mod protobuf;
 pub mod quantile;

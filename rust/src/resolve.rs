@@ -4,6 +4,7 @@
 
 use crate::batch::{Batch, Key, Rejection};
 use crate::error::{CoreError, Result};
+use crate::pending::Part;
 use crate::prefetch::prefetch;
 use crate::record_samples::{Columns, Kinds, SamplesView, encode_samples};
 use crate::sample::payload;
@@ -42,11 +43,11 @@ pub struct PolicyLabels {
 pub struct Resolved {
     pub(crate) table: Arc<Table>,
     pub(crate) tenant: Arc<Tenant>,
-    _flight: Flight,
+    flight: Arc<Flight>,
     /// Series of each kept key, and its id.
-    pub(crate) references: Vec<u32>,
+    pub(crate) references: Arc<Vec<u32>>,
     ids: Vec<SeriesId>,
-    pub(crate) columns: Columns,
+    pub(crate) columns: Arc<Columns>,
     has_repeats: bool,
     pub shards: (u16, u16),
     pub rejected: Vec<Rejection>,
@@ -64,13 +65,22 @@ impl Resolved {
         &self.tenant.name
     }
 
+    /// What the head takes; nothing is copied.
+    pub(crate) fn part(&self) -> Part {
+        Part {
+            references: self.references.clone(),
+            columns: self.columns.clone(),
+            _flight: self.flight.clone(),
+        }
+    }
+
     /// The log record, with the definitions of series that no record of this epoch has defined
     /// yet; they count as defined from now on, so the caller appends records in the order of
     /// these calls and calls `forget_definitions` where an append fails.
     pub fn record(&self, epoch: u64) -> Result<Vec<u8>> {
         self.table.enter_epoch(epoch);
         let mut definitions = Vec::new();
-        for &reference in &self.references {
+        for &reference in self.references.iter() {
             let hot = self.table.store.hot(reference);
             if !hot.has(DEFINED) && !hot.set(DEFINED) {
                 let mut canonical = Vec::new();
@@ -185,10 +195,10 @@ impl SeriesTable {
         Ok(Resolved {
             table: self.0.clone(),
             tenant,
-            _flight: flight,
-            references,
+            flight: Arc::new(flight),
+            references: Arc::new(references),
             ids,
-            columns,
+            columns: Arc::new(columns),
             has_repeats,
             shards,
             rejected: refusals.listed,

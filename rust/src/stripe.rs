@@ -14,9 +14,13 @@ const SEGMENT_BITS: u32 = 12;
 const SEGMENT_ROWS: u32 = 1 << SEGMENT_BITS;
 const FIRST_CHUNK_ROWS: u32 = 4;
 const CHUNK_ROWS_MAX: u32 = 128;
+/// A few hundred samples stand in so many chunks.
+const CHUNKS_ABOUT: usize = 8;
 const NO_CHUNK: u32 = u32::MAX;
 /// Series of one page of slots; the neighbours of a scrape or a line share it.
 pub const PAGE_SERIES: usize = 256;
+/// Slots and the last rows of so many pages take 96 KiB.
+const PAGES_AT_HAND: usize = 4;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Row {
@@ -83,26 +87,57 @@ impl Arena {
         &mut self,
         slot: &mut Slot,
         kind: Kind,
+        mut times_ns: &[i64],
+        mut values: &[u64],
+        heap: &[u8],
+    ) -> Result<()> {
+        while !times_ns.is_empty() {
+            if slot.used == slot.capacity || slot.kind != kind as u8 {
+                self.grow(slot, kind)?;
+            }
+            let count = times_ns.len().min(usize::from(slot.capacity - slot.used));
+            let (now, later) = times_ns.split_at(count);
+            let (bits, further) = values.split_at(count);
+            let row = slot.chunk + 1 + u32::from(slot.used);
+            if kind.uses_heap() {
+                self.put_payloads(row, now, bits, heap)?;
+            } else {
+                for (row, (&time_ns, &bits)) in self.rows_mut(row, count).zip(now.iter().zip(bits))
+                {
+                    *row = Row { time_ns, bits };
+                }
+            }
+            for &time_ns in now {
+                slot.min_ns = slot.min_ns.min(time_ns);
+                slot.max_ns = slot.max_ns.max(time_ns);
+            }
+            slot.used += count as u16;
+            (times_ns, values) = (later, further);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn put_payloads(
+        &mut self,
+        row: u32,
         times_ns: &[i64],
         values: &[u64],
         heap: &[u8],
     ) -> Result<()> {
-        for (&time_ns, &bits) in times_ns.iter().zip(values) {
-            let bits = if kind.uses_heap() {
-                self.keep_payload(payload(heap, bits).unwrap_or_default())?
-            } else {
-                bits
-            };
-            if slot.used == slot.capacity || slot.kind != kind as u8 {
-                self.grow(slot, kind)?;
-            }
-            let row = slot.chunk + 1 + u32::from(slot.used);
-            self.put(row, Row { time_ns, bits });
-            slot.used += 1;
-            slot.min_ns = slot.min_ns.min(time_ns);
-            slot.max_ns = slot.max_ns.max(time_ns);
+        for (at, (&time_ns, &bits)) in times_ns.iter().zip(values).enumerate() {
+            let bits = self.keep_payload(payload(heap, bits).unwrap_or_default())?;
+            self.put(row + at as u32, Row { time_ns, bits });
         }
         Ok(())
+    }
+
+    /// Rows of one chunk.
+    #[inline]
+    fn rows_mut(&mut self, first_row: u32, count: usize) -> impl Iterator<Item = &mut Row> {
+        let segment = &mut self.segments[(first_row >> SEGMENT_BITS) as usize];
+        let from = (first_row & (SEGMENT_ROWS - 1)) as usize;
+        segment[from..from + count].iter_mut()
     }
 
     #[inline]
@@ -161,7 +196,7 @@ impl Arena {
 
     /// Chunks of a series from the oldest on.
     fn chunks(&self, slot: &Slot) -> Vec<Chunk> {
-        let mut chunks = Vec::new();
+        let mut chunks = Vec::with_capacity(CHUNKS_ABOUT);
         let (mut chunk, mut used, mut kind) = (slot.chunk, u32::from(slot.used), slot.kind);
         while chunk != NO_CHUNK {
             let first_row = chunk + 1;
@@ -187,17 +222,28 @@ impl Arena {
         &segment[from..from + chunk.used as usize]
     }
 
-    fn run<'a>(&'a self, kind: Kind, rows: impl Iterator<Item = &'a Row>) -> Run {
+    /// The samples of `chunks`, which have one kind, inside the range; `is_whole` where that is all.
+    fn run(&self, kind: Kind, chunks: &[Chunk], range: TimeRange, is_whole: bool) -> Run {
         let mut run = Run::new(kind);
-        let mut is_ascending = true;
-        let mut before = None;
-        for row in rows {
-            is_ascending &= before < Some(row.time_ns);
-            before = Some(row.time_ns);
-            run.times_ns.push(row.time_ns);
-            run.values.push(row.bits);
+        let count = chunks.iter().map(|chunk| chunk.used as usize).sum();
+        run.times_ns.reserve(count);
+        run.values.reserve(count);
+        for chunk in chunks {
+            let rows = self.rows(chunk);
+            if is_whole {
+                run.times_ns.extend(rows.iter().map(|row| row.time_ns));
+                run.values.extend(rows.iter().map(|row| row.bits));
+            } else {
+                let inside = rows
+                    .iter()
+                    .filter(|row| range.min_ns <= row.time_ns && row.time_ns <= range.max_ns);
+                for row in inside {
+                    run.times_ns.push(row.time_ns);
+                    run.values.push(row.bits);
+                }
+            }
         }
-        if !is_ascending {
+        if !is_ascending(&run.times_ns) {
             (run.times_ns, run.values) = settle(&run.times_ns, &run.values);
         }
         if kind.uses_heap() {
@@ -211,6 +257,12 @@ impl Arena {
         }
         run
     }
+}
+
+/// All pairs are looked at, as that is faster than to stop where one fails, which hardly any does.
+fn is_ascending(times_ns: &[i64]) -> bool {
+    let pairs = times_ns.iter().zip(times_ns.get(1..).unwrap_or_default());
+    pairs.filter(|(before, after)| before >= after).count() == 0
 }
 
 impl Stripe {
@@ -236,6 +288,30 @@ impl Stripe {
             Box::new([EMPTY_SLOT; PAGE_SERIES])
         });
         (&mut page[at % PAGE_SERIES], &mut self.arena)
+    }
+
+    /// Whether its slots and the rows they append to are more than stays at hand while it is
+    /// written to.
+    pub fn exceeds_caches(&self) -> bool {
+        self.pages.len() > PAGES_AT_HAND
+    }
+
+    /// Appends a sample without payload where the series' chunk has room for it; else false.
+    #[inline]
+    pub fn push(&mut self, at: usize, kind: Kind, time_ns: i64, bits: u64) -> bool {
+        let page = self.pages.get_mut(at / PAGE_SERIES);
+        let Some(slot) = page.and_then(|page| page.as_mut()?.get_mut(at % PAGE_SERIES)) else {
+            return false;
+        };
+        if slot.used == slot.capacity || slot.kind != kind as u8 {
+            return false;
+        }
+        let row = slot.chunk + 1 + u32::from(slot.used);
+        self.arena.put(row, Row { time_ns, bits });
+        slot.used += 1;
+        slot.min_ns = slot.min_ns.min(time_ns);
+        slot.max_ns = slot.max_ns.max(time_ns);
+        true
     }
 
     /// Starts to load the slot of a series that is appended to soon.
@@ -294,13 +370,11 @@ impl Stripe {
         let Some(slot) = self.slot(at) else {
             return Ok(());
         };
+        let is_whole = range.min_ns <= slot.min_ns && slot.max_ns <= range.max_ns;
         let chunks = self.arena.chunks(slot);
         for same_kind in chunks.chunk_by(|one, other| one.kind == other.kind) {
             let kind = Kind::from_u8(same_kind[0].kind)?;
-            let rows = same_kind.iter().flat_map(|chunk| self.arena.rows(chunk));
-            let inside =
-                rows.filter(|row| range.min_ns <= row.time_ns && row.time_ns <= range.max_ns);
-            let run = self.arena.run(kind, inside);
+            let run = self.arena.run(kind, same_kind, range, is_whole);
             if !run.is_empty() {
                 out.push(run);
             }
