@@ -2,7 +2,8 @@
 
 `python bench/ingest.py --protocol remote` starts Orrery on an empty directory, sends one tick that
 registers every series, then the rest from `--senders` connections, then has it flushed and merged,
-and prints process CPU of each phase divided by the samples it took. `--perf FILE` records what
+and prints process CPU of each phase divided by the samples it took, and by the requests: with few
+samples a body (`--body-samples`) that is the fixed cost of a request. `--perf FILE` records what
 follows the first tick (`perf report -i FILE --no-children` reads it).
 """
 
@@ -12,6 +13,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import peers
@@ -53,7 +55,13 @@ def context_switches(instance: peers.Running) -> int:
     return int(counts.voluntary + counts.involuntary)
 
 
-def report(name: str, instance: peers.Running, before: tuple[float, ...], samples: int) -> None:
+def report(
+    name: str,
+    instance: peers.Running,
+    before: tuple[float, ...],
+    samples: int,
+    request_count: int = 0,
+) -> None:
     times = instance.process.cpu_times()
     user, system = times.user - before[0], times.system - before[1]
     written = instance.process.io_counters().write_bytes - before[2]
@@ -65,6 +73,9 @@ def report(name: str, instance: peers.Running, before: tuple[float, ...], sample
         f"{instance.memory_bytes() / 2**20:.0f} MiB",
         flush=True,
     )
+    if request_count:
+        each = (user + system) / request_count * 1e6
+        print(f"{'':<10} {each:8.0f} us/request of {samples / request_count:.0f} values")
 
 
 def now(instance: peers.Running) -> tuple[float, ...]:
@@ -73,17 +84,27 @@ def now(instance: peers.Running) -> tuple[float, ...]:
     return times.user, times.system, written, context_switches(instance)
 
 
+def bodies_of(
+    workload: tsbs.Workload, *, is_line: bool, body_samples: int | None
+) -> Iterator[bytes]:
+    if is_line:
+        count = max(1, (body_samples or 10_000) // len(tsbs.FIELDS))
+        return tsbs.line_bodies(workload, lines_per_body=count)
+    return tsbs.remote_write_bodies(workload, series_per_body=body_samples or 1000)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--protocol", choices=("remote", "line"), default="remote")
     parser.add_argument("--hosts", type=int, default=1000)
     parser.add_argument("--hours", type=float, default=0.5)
     parser.add_argument("--senders", type=int, default=1)
+    parser.add_argument("--body-samples", type=int, help="1,000 by default, lines 10,000")
     parser.add_argument("--perf", type=Path, help="record what follows the first tick there")
     options = parser.parse_args()
     workload = tsbs.Workload(options.hosts, options.hours)
     is_line = options.protocol == "line"
-    bodies = list((tsbs.line_bodies if is_line else tsbs.remote_write_bodies)(workload))
+    bodies = list(bodies_of(workload, is_line=is_line, body_samples=options.body_samples))
     first_count = len(bodies) // workload.tick_count
     samples = workload.sample_count
     per_tick = samples // workload.tick_count
@@ -104,7 +125,7 @@ def main() -> None:
             time.sleep(1)
         before = now(instance)
         seconds = send_all(instance, path, bodies[first_count:], options.protocol, options.senders)
-        report("known", instance, before, samples - per_tick)
+        report("known", instance, before, samples - per_tick, len(bodies) - first_count)
         print(f"           {(samples - per_tick) / seconds / 1000:8.0f} thousand values/s")
         before = now(instance)
         instance.settle()

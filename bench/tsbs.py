@@ -76,8 +76,8 @@ class Workload:
             yield START_SECONDS + tick * self.interval_seconds, whole
 
 
-def line_bodies(workload: Workload) -> Iterator[bytes]:
-    """One line-protocol body a tick (1,000 lines at 1,000 hosts), ten fields a line."""
+def line_bodies(workload: Workload, *, lines_per_body: int = 1000) -> Iterator[bytes]:
+    """Line-protocol bodies, ten fields a line, none with lines of two ticks."""
     keys = [
         "cpu," + ",".join(f"{key}={value}" for key, value in host.items())
         for host in workload.hosts()
@@ -85,9 +85,11 @@ def line_bodies(workload: Workload) -> Iterator[bytes]:
     shape = " " + ",".join(f"{field}=%d" for field in FIELDS) + " %d\n"
     for seconds, values in workload.ticks():
         time_ns = seconds * 1_000_000_000
-        yield "".join(
+        lines = [
             key + shape % (*row, time_ns) for key, row in zip(keys, values.tolist(), strict=True)
-        ).encode()
+        ]
+        for first in range(0, len(lines), lines_per_body):
+            yield "".join(lines[first : first + lines_per_body]).encode()
 
 
 def _varint(value: int) -> bytes:
@@ -103,8 +105,8 @@ def _message(number: int, content: bytes) -> bytes:
     return bytes([number << 3 | 2]) + _varint(len(content)) + content
 
 
-def remote_write_bodies(workload: Workload) -> Iterator[bytes]:
-    """Snappy bodies of remote write 1.0, one sample a series, one body per 100 hosts and tick."""
+def remote_write_bodies(workload: Workload, *, series_per_body: int = 1000) -> Iterator[bytes]:
+    """Snappy bodies of remote write 1.0, one sample a series, none with samples of two ticks."""
     labels = []
     for host in workload.hosts():
         for metric in FIELDS:
@@ -115,7 +117,6 @@ def remote_write_bodies(workload: Workload) -> Iterator[bytes]:
                     for key, value in pairs
                 )
             )
-    series_per_body = 100 * len(FIELDS)
     for seconds, values in workload.ticks():
         tail = b"\x10" + _varint(seconds * 1000)
         sample_size = 9 + len(tail)
