@@ -242,9 +242,9 @@ def handler(stream: IO[str]) -> logging.Handler:
 
 
 def log_to(stream: IO[str], level: str) -> None:
-    """Our lines; of uvicorn only what went wrong."""
+    """Our lines; of asyncio only what went wrong."""
     lines = handler(stream)
-    for name, least in (("orrery", level.upper()), ("uvicorn", "WARNING")):
+    for name, least in (("orrery", level.upper()), ("asyncio", "WARNING")):
         logger = logging.getLogger(name)
         logger.addHandler(lines)
         logger.setLevel(least)

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from orrery.errors import Denied, Exhausted, Invalid
-from orrery.server.application import scrubbed
+from orrery.server.exchange import scrubbed
 from orrery.server.hosts import HostPolicy
 from orrery.server.http import Response
 from orrery.server.limits import http_limits

@@ -1,22 +1,26 @@
-"""Sends an answer: gzipped where that helps and the client takes it, whole or as a stream."""
+"""What an answer's bytes are: its head, and its body gzipped where that helps and the client takes
+it. ``application`` and ``exchange`` use it."""
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
-from typing import Any
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
 
 import msgspec
 
+from orrery.clock import Clock
 from orrery.server.body import OFF_LOOP_BYTES_MIN
 from orrery.server.http import Response
-
-Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 BODILESS = frozenset({204, 304})
 GZIP_LEVEL = 1
 GZIP_WINDOW_BITS = 31
+SECOND_NS = 1_000_000_000
+HEADS_KEPT_MAX = 256
 COMPRESSED_TYPES = ("image/", "video/", "audio/", "application/gzip", "application/zstd")
 
 
@@ -77,38 +81,48 @@ async def _gzip_stream(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     yield compressor.flush()
 
 
-async def send_response(
-    response: Response, *, send: Send, has_left: Callable[[], bool], close: bool, head: bool
-) -> int:
-    """Sends it; the number of body bytes. A stream stops early once ``has_left`` says so."""
-    await send(_start(response, close=close))
-    if isinstance(response.body, bytes):
-        await send({"type": "http.response.body", "body": response.body})
-        return len(response.body)
-    sent_bytes = 0
-    stream = response.body
+class Dates:
+    """The Date header's text, made once a second."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._second = -1
+        self._text = b""
+
+    def now(self) -> bytes:
+        second = self._clock.now_ns() // SECOND_NS
+        if second != self._second:
+            self._second = second
+            self._text = formatdate(second, usegmt=True).encode("ascii")
+        return self._text
+
+
+def head_of(response: Response, *, is_kept: bool, is_chunked: bool, date: bytes) -> bytes:
+    """Status line and headers, up to the empty line. ``is_chunked`` is for streams only: one that
+    is not ends with the connection."""
+    status = response.status
+    head = _fixed_head(status, response.headers, response.content_type)
+    if status in BODILESS:
+        length = b""
+    elif isinstance(response.body, bytes):
+        length = b"content-length: %d\r\n" % len(response.body)
+    else:
+        length = b"transfer-encoding: chunked\r\n" if is_chunked else b""
+    connection = b"" if is_kept else b"connection: close\r\n"
+    return b"%bdate: %b\r\n%b%b\r\n" % (head, date, length, connection)
+
+
+@lru_cache(maxsize=HEADS_KEPT_MAX)
+def _fixed_head(status: int, headers: tuple[tuple[str, str], ...], content_type: str) -> bytes:
     try:
-        async for chunk in stream:
-            if has_left() or head:
-                break
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            sent_bytes += len(chunk)
-    finally:
-        if hasattr(stream, "aclose"):
-            await stream.aclose()
-    await send({"type": "http.response.body", "body": b""})
-    return sent_bytes
-
-
-def _start(response: Response, *, close: bool) -> dict[str, Any]:
-    headers = [(_ascii(name.lower()), _latin(value)) for name, value in response.headers]
-    if response.status not in BODILESS:
-        headers.append((b"content-type", _latin(response.content_type)))
-        if isinstance(response.body, bytes):
-            headers.append((b"content-length", b"%d" % len(response.body)))
-    if close:
-        headers.append((b"connection", b"close"))
-    return {"type": "http.response.start", "status": response.status, "headers": headers}
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = ""
+    lines = [b"HTTP/1.1 %d %b\r\n" % (status, phrase.encode("ascii"))]
+    if status not in BODILESS:
+        lines.append(b"content-type: %b\r\n" % _latin(content_type))
+    lines += [b"%b: %b\r\n" % (_ascii(name.lower()), _latin(value)) for name, value in headers]
+    return b"".join(lines)
 
 
 def _ascii(text: str) -> bytes:

@@ -1,19 +1,16 @@
-"""Reads a request's body within its limits and takes its encoding off.
+"""One request's body as it comes in, within its limits; and taking its encoding off.
 
-The application calls it; ``decompress`` is the kernel of that name, handed in.
+``connection`` adds what arrives, ``application`` decompresses; ``decompress`` is the kernel of that
+name, handed in.
 """
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from concurrent.futures import Executor
-from typing import Any, Protocol
+from typing import Protocol
 
 from orrery.errors import Exhausted, Invalid
 from orrery.server.limits import Budget, HttpLimits
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
 
 OFF_LOOP_BYTES_MIN = 64 * 1024
 """A body smaller than this is decompressed on the event loop: a thread hop costs more."""
@@ -36,63 +33,41 @@ class Refused(Exception):
         self.headers = headers
 
 
-class Disconnected(Exception):
-    """The client left before its body was whole."""
-
-
 class Body:
-    """One request's body. ``held_bytes`` is what it takes of the budget until ``release``."""
+    """What takes of the budget until ``release``: what was added, and what is held beside it."""
 
-    def __init__(
-        self, *, receive: Receive, headers: Mapping[str, str], limits: HttpLimits, budget: Budget
-    ) -> None:
-        self._receive = receive
-        self._headers = headers
+    size_bytes = 0
+    _held_bytes = 0
+    _is_released = False
+
+    def __init__(self, *, limits: HttpLimits, budget: Budget) -> None:
         self._limits = limits
         self._budget = budget
-        self.is_read = not ("content-length" in headers or "transfer-encoding" in headers)
-        self.size_bytes = 0
-        self.held_bytes = 0
-        self._is_released = False
+        self._chunks: list[bytes] = []
         self._lock = threading.Lock()
 
-    async def read(self) -> bytes:
-        if self.is_read:
-            return b""
-        self._check_declared()
-        try:
-            async with asyncio.timeout(self._limits.body_seconds_max):
-                return await self._collect()
-        except TimeoutError as error:
-            raise Refused(
-                408,
-                f"cannot read the body: not whole after {self._limits.body_seconds_max:g} seconds "
-                "(http_body_seconds_max)",
-            ) from error
-
-    def _check_declared(self) -> None:
-        declared = self._headers.get("content-length", "0")
-        if int(declared) > self._limits.body_bytes_max:
+    def check_declared(self, byte_count: int) -> None:
+        if byte_count > self._limits.body_bytes_max:
             raise self._too_large()
 
-    async def _collect(self) -> bytes:
-        chunks: list[bytes] = []
-        while not self.is_read:
-            chunk = await self._next()
-            self.size_bytes += len(chunk)
-            if self.size_bytes > self._limits.body_bytes_max:
-                raise self._too_large()
-            self.hold(len(chunk))
-            chunks.append(chunk)
+    def add(self, chunk: bytes) -> None:
+        self.size_bytes += len(chunk)
+        if self.size_bytes > self._limits.body_bytes_max:
+            raise self._too_large()
+        self.hold(len(chunk))
+        self._chunks.append(chunk)
+
+    def whole(self) -> bytes:
+        """All that was added; to be asked for once."""
+        chunks, self._chunks = self._chunks, []
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-    async def _next(self) -> bytes:
-        message = await self._receive()
-        if message["type"] == "http.disconnect":
-            raise Disconnected
-        self.is_read = not message.get("more_body", False)
-        chunk: bytes = message.get("body", b"")
-        return chunk
+    def late(self) -> Refused:
+        return Refused(
+            408,
+            f"cannot read the body: not whole after {self._limits.body_seconds_max:g} seconds "
+            "(http_body_seconds_max)",
+        )
 
     def _too_large(self) -> Refused:
         return Refused(
@@ -102,10 +77,10 @@ class Body:
         )
 
     async def decompressed(
-        self, body: bytes, *, decompress: Decompress, executor: Executor
+        self, body: bytes, named: str, *, decompress: Decompress, executor: Executor
     ) -> bytes:
-        """The body with its Content-Encoding taken off; several are taken off last first."""
-        for encoding in reversed(encodings(self._headers)):
+        """The body with its Content-Encoding ``named`` taken off; of several the last first."""
+        for encoding in reversed(encodings(named)):
             body = await self._decompressed_once(encoding, body, decompress, executor)
             self.hold(len(body))
         return body
@@ -127,21 +102,6 @@ class Body:
         except Invalid as error:
             raise Refused(400, str(error)) from error
 
-    async def drain(self, *, bytes_max: int, seconds_max: float) -> None:
-        """Reads on without keeping anything, so that a client still sending sees the answer.
-
-        Closing with unread bytes resets the connection, and the answer with it.
-        """
-        if self.is_read or self._headers.get("expect", "").lower() == "100-continue":
-            return
-        drained_bytes = 0
-        try:
-            async with asyncio.timeout(seconds_max):
-                while not self.is_read and drained_bytes < bytes_max:
-                    drained_bytes += len(await self._next())
-        except TimeoutError:
-            return
-
     def hold(self, count: int) -> None:
         try:
             self.hold_more(count)
@@ -155,22 +115,27 @@ class Body:
             if self._is_released:
                 return
             self._budget.hold(count)
-            self.held_bytes += count
+            self._held_bytes += count
+
+    def forget(self) -> None:
+        """Of a body that is refused, nothing is kept while the rest of it comes in."""
+        self._chunks.clear()
+        with self._lock:
+            held_bytes, self._held_bytes = self._held_bytes, 0
+            self._budget.release(held_bytes)
 
     def release(self) -> None:
-        with self._lock:
-            self._is_released = True
-            self._budget.release(self.held_bytes)
-            self.held_bytes = 0
+        self._is_released = True
+        self.forget()
 
 
-def encodings(headers: Mapping[str, str]) -> list[str]:
+def encodings(named: str) -> list[str]:
     """Those of Content-Encoding in the order they were put on; ``Refused`` 415 for unknown."""
-    named = [part.strip().lower() for part in headers.get("content-encoding", "").split(",")]
-    named = [name for name in named if name not in ("", "identity")]
-    if len(named) > 2:
-        raise Refused(415, f"cannot decode a body encoded {len(named)} times: at most 2")
-    for name in named:
+    names = [part.strip().lower() for part in named.split(",")]
+    names = [name for name in names if name not in ("", "identity")]
+    if len(names) > 2:
+        raise Refused(415, f"cannot decode a body encoded {len(names)} times: at most 2")
+    for name in names:
         if name not in ENCODINGS:
             accepted = ", ".join(sorted(ENCODINGS))
             raise Refused(
@@ -178,4 +143,4 @@ def encodings(headers: Mapping[str, str]) -> list[str]:
                 f"cannot decode content encoding {name!r}: not one of {accepted}",
                 (("accept-encoding", accepted),),
             )
-    return ["gzip" if name == "x-gzip" else name for name in named]
+    return ["gzip" if name == "x-gzip" else name for name in names]

@@ -5,8 +5,10 @@
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from urllib.parse import parse_qsl
+
+import msgspec
 
 from orrery.errors import OrreryError
 
@@ -14,8 +16,7 @@ UNIX_PEER = "unix"
 """``Request.peer`` of a caller on the Unix socket, which only the server's own user can open."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """One request, its body read whole and decompressed.
 
     ``headers`` has lower-case names; ``parameters`` are those of the route's path template;
@@ -30,7 +31,7 @@ class Request:
     headers: Mapping[str, str]
     body: bytes
     peer: str
-    parameters: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = msgspec.field(default_factory=dict)
     on_disconnect: Callable[[Callable[[], None]], None] = lambda _callback: None
     hold: Callable[[int], None] = lambda _count: None
 

@@ -1,22 +1,19 @@
-"""The sockets: opens them, lets uvicorn serve them on the running event loop, closes them.
+"""The sockets: opens them, serves them on the running event loop, closes them.
 
 ``app`` makes one :class:`HttpServer`, starts it on its own loop and stops it.
 """
 
 import asyncio
-import contextlib
 import socket
 import stat
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import uvicorn
 
 from orrery.errors import Invalid, Unavailable
-from orrery.server.connection import Connection
+from orrery.server.application import Application
+from orrery.server.connection import Connection, Shared
 from orrery.server.hosts import is_loopback
 from orrery.server.limits import HttpLimits
 from orrery.server.tls import Certificate
@@ -25,7 +22,8 @@ from orrery.telemetry import Event, Events, Telemetry
 
 BACKLOG_MAX = 1024
 TLS_HANDSHAKE_SECONDS_MAX = 10.0
-DATE_SECONDS = 1.0
+CANCEL_SECONDS_MAX = 2.0
+"""For the answers to what was cancelled; then connections are cut off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,6 @@ class UnixListener:
 
 
 Listener = TcpListener | UnixListener
-AsgiApplication = Callable[[dict[str, Any], Any, Any], Any]
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -70,7 +67,7 @@ class HttpServer:
         self,
         *,
         listeners: Sequence[Listener],
-        application_for: Callable[[Listener], AsgiApplication],
+        application_for: Callable[[Listener], Application],
         limits: HttpLimits,
         telemetry: Telemetry,
         events: Events,
@@ -80,7 +77,7 @@ class HttpServer:
         self._limits = limits
         self._telemetry = telemetry
         self._events = events
-        self._serving: list[tuple[Listener, _Server, asyncio.Task[None]]] = []
+        self._serving: list[tuple[Listener, _Server]] = []
         self.urls: tuple[str, ...] = ()
 
     async def start(self) -> None:
@@ -91,7 +88,7 @@ class HttpServer:
         except BaseException:
             await self.stop()
             raise
-        self.urls = tuple(_url(listener, server.sock) for listener, server, _ in self._serving)
+        self.urls = tuple(_url(listener, server.sock) for listener, server in self._serving)
         for url in self.urls:
             self._events.info(Event.LISTENING, url=url)
 
@@ -104,30 +101,23 @@ class HttpServer:
             certificate=certificate,
             limits=self._limits,
             telemetry=self._telemetry,
+            events=self._events,
         )
-        task = asyncio.get_running_loop().create_task(server.serve())
-        self._serving.append((listener, server, task))
-        waiting = asyncio.ensure_future(server.ready.wait())
-        await asyncio.wait((task, waiting), return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        if task.done():
-            await task
+        try:
+            await server.start()
+        except BaseException:
+            opened.close()
+            raise
+        self._serving.append((listener, server))
 
     async def stop(self) -> None:
         """Accepts no more, lets requests finish within the grace, cancels the rest."""
-        for _, server, _ in self._serving:
-            server.stop()
-        outcomes = await asyncio.gather(
-            *(task for _, _, task in self._serving), return_exceptions=True
-        )
-        for listener, server, _ in self._serving:
+        serving, self._serving = self._serving, []
+        await asyncio.gather(*(server.stop() for _, server in serving))
+        for listener, server in serving:
             server.sock.close()
             if isinstance(listener, UnixListener):
                 listener.path.unlink(missing_ok=True)
-        self._serving.clear()
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                raise outcome
 
     def reload_certificates(self) -> None:
         """For SIGHUP. A certificate that cannot serve is logged, and the old one kept."""
@@ -142,62 +132,37 @@ class HttpServer:
                 self._events.info(Event.CERTIFICATE_LOADED)
 
 
-class _Server(uvicorn.Server):
-    """uvicorn on a socket we opened, on a loop and with signals that are not its own."""
+class _Server:
+    """One listener's socket, its connections, and how they end."""
 
     def __init__(
         self,
         *,
-        application: AsgiApplication,
+        application: Application,
         sock: socket.socket,
         certificate: Certificate | None,
         limits: HttpLimits,
         telemetry: Telemetry,
+        events: Events,
     ) -> None:
-        super().__init__(
-            uvicorn.Config(
-                application,
-                http="httptools",
-                ws="none",
-                lifespan="off",
-                interface="asgi3",
-                log_config=None,
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                # uvicorn takes whole seconds by its type; its arithmetic takes any.
-                timeout_keep_alive=limits.keep_alive_seconds,  # type: ignore[arg-type]
-                timeout_graceful_shutdown=limits.grace_seconds,  # type: ignore[arg-type]
-            )
-        )
         self.sock = sock
         self._certificate = certificate
         self._limits = limits
-        self._telemetry = telemetry
-        self._stopping = asyncio.Event()
-        self.ready = asyncio.Event()
+        self._application = application
+        self._shared = Shared(
+            application=application,
+            limits=limits,
+            telemetry=telemetry,
+            events=events,
+            loop=asyncio.get_running_loop(),
+        )
 
-    def stop(self) -> None:
-        self.should_exit = True
-        self._stopping.set()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def startup(self, sockets: Iterable[socket.socket] | None = None) -> None:
+    async def start(self) -> None:
         loop = asyncio.get_running_loop()
 
         def connection() -> Connection:
-            return Connection(
-                config=self.config,
-                server_state=self.server_state,
-                loop=loop,
-                limits=self._limits,
-                telemetry=self._telemetry,
-            )
+            return Connection(self._shared)
 
-        await self.on_tick(0)
         if self.sock.family == socket.AF_UNIX:
             server = await loop.create_unix_server(connection, sock=self.sock, backlog=BACKLOG_MAX)
         elif self._certificate is None:
@@ -210,15 +175,27 @@ class _Server(uvicorn.Server):
                 ssl=self._certificate.context,
                 ssl_handshake_timeout=TLS_HANDSHAKE_SECONDS_MAX,
             )
-        self.servers = [server]
-        self.started = True
-        self.ready.set()
+        self._server = server
 
-    async def main_loop(self) -> None:
-        """Keeps the Date header right; uvicorn's own wakes ten times a second."""
-        while not await self.on_tick(0):
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), DATE_SECONDS)
+    async def stop(self) -> None:
+        """Returns once no connection is left; what outlives the grace is cancelled."""
+        self._server.close()
+        self._shared.stop()
+        if not await self._ended(self._limits.grace_seconds):
+            self._application.cancel()
+            if not await self._ended(CANCEL_SECONDS_MAX):
+                self._shared.abort()
+                await self._shared.emptied.wait()
+        await self._server.wait_closed()
+
+    async def _ended(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._application.finished()
+                await self._shared.emptied.wait()
+        except TimeoutError:
+            return False
+        return True
 
 
 def _url(listener: Listener, opened: socket.socket) -> str:
