@@ -21,7 +21,7 @@ import uvloop
 
 from orrery.agents.host import HostAgent
 from orrery.agents.periodic import Periodic
-from orrery.clock import Chance, Clock, SystemChance, SystemClock
+from orrery.clock import Chance, Clock, GuardedClock, SystemChance, SystemClock
 from orrery.errors import OrreryError
 from orrery.ingest.accept import Accept
 from orrery.ingest.front import Front, OwnSeries
@@ -52,6 +52,7 @@ from orrery.settings import Settings
 from orrery.store.bounds import StoreBounds
 from orrery.store.engine import Store, Upkeep
 from orrery.store.layout import DataDirectory
+from orrery.store.manifest import ManifestStore
 from orrery.store.native import NativeKernels
 from orrery.telemetry import Event, Events, StoreTelemetry, Telemetry, log_to
 from orrery.tenancy.access import Access, OpenAccess, TokenAccess, check_exposure
@@ -146,7 +147,14 @@ def _engine(
         objects=objects, clock=clock, recheck_seconds=settings.control_recheck_seconds
     )
     limits = TenantLimits(documents=documents, defaults=settings.limits)
-    admission = Admission(limits=limits, clock=clock, telemetry=telemetry)
+    guarded = GuardedClock(
+        clock,
+        known_ns=ManifestStore(objects, partition=0).latest()[1].made_at_ns,
+        hold_seconds=settings.clock_jump_hold_seconds,
+        on_change=watch.clock_changed,
+    )
+    watch.follow_clock(guarded.offset_seconds)
+    admission = Admission(limits=limits, clock=clock, telemetry=telemetry, guarded=guarded)
     day_counts = DayCounts(objects=objects, admission=admission)
     day_counts.restore()
     store = Store(
@@ -154,7 +162,7 @@ def _engine(
         objects=objects,
         log=log,
         kernels=NativeKernels(),
-        clock=clock,
+        clock=guarded,
         bounds=_store_bounds(settings),
         retention_days=limits.retention_days,
         observe=watch.observe,

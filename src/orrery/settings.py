@@ -201,6 +201,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     block_range_seconds_max: Annotated[
         int, Meta(ge=3600, description="longest time range of a compacted block")
     ] = 7 * 86_400
+    clock_jump_hold_seconds: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="how long the wall clock must stand after a jump of more than an hour "
+            "until retention follows it; 0: at once",
+        ),
+    ] = 86_400.0
     object_grace_seconds: Annotated[
         float, Meta(ge=0, description="files no longer listed are removed after this")
     ] = 300.0

@@ -90,6 +90,10 @@ class Telemetry:
             "orrery_store_failures", "Background work that failed and is tried again.", "work"
         )
 
+        self.clock_offset_seconds = self._gauge(
+            "orrery_clock_offset_seconds", "How far the wall clock jumped and is not believed yet."
+        )
+
     def _define_queries(self) -> None:
         self.queries_slow = self._counter(
             "orrery_queries_slow", "Queries slower than query_slow_seconds."
@@ -152,8 +156,11 @@ class Event(StrEnum):
     BLOCKS_EXPIRED = "blocks_expired"
     FILES_REMOVED = "files_removed"
     SERIES_SWEPT = "series_swept"
+    CLOCK_JUMPED = "clock_jumped"
+    CLOCK_BELIEVED = "clock_believed"
     LOG_TRIM_FAILED = "log_trim_failed"
     ADMIN_ACTION = "admin_action"
+    AUDIT_FAILED = "audit_failed"
     HOST_METRICS_FAILED = "host_metrics_failed"
     USAGE_FAILED = "usage_failed"
 
@@ -270,6 +277,16 @@ class StoreTelemetry:
             self._events.error(known, failure=None, **fields)
         else:
             self._events.info(known, **fields)
+
+    def clock_changed(self, offset_seconds: float) -> None:
+        if offset_seconds:
+            self._events.warning(Event.CLOCK_JUMPED, seconds=offset_seconds)
+        else:
+            self._events.info(Event.CLOCK_BELIEVED)
+
+    def follow_clock(self, offset_seconds: Callable[[], float]) -> None:
+        gauge = self._telemetry.clock_offset_seconds
+        self._telemetry.before_exposition(lambda: gauge.set(offset_seconds()))
 
     def slow_query(self, event: Event, fields: Mapping[str, object]) -> None:
         self._telemetry.queries_slow.inc()

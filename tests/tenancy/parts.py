@@ -75,7 +75,7 @@ class FakeAudit:
         self.lines = []
 
     @contextlib.contextmanager
-    def action(self, action, *, actor, tenant, **facts):
+    def action(self, action, *, actor, tenant, relieves=False, **facts):
         line = {"action": action, "actor": actor, "tenant": tenant, **facts}
         self.lines.append(line)
         try:

@@ -188,12 +188,12 @@ class Administration:
     def compaction(self, caller: Caller) -> AbstractContextManager[None]:
         """Records one by hand, which lasts as long as the context."""
         _check_operator(caller, "compact")
-        return self._audit.action("compaction", actor=_actor(caller), tenant=SYSTEM)
+        return self._audit.action("compaction", actor=_actor(caller), tenant=SYSTEM, relieves=True)
 
     def backup(self, caller: Caller) -> AbstractContextManager[None]:
         """Records that the store's state was pinned for one."""
         _check_operator(caller, "back up")
-        return self._audit.action("backup", actor=_actor(caller), tenant=SYSTEM)
+        return self._audit.action("backup", actor=_actor(caller), tenant=SYSTEM, relieves=True)
 
     def check_operator(self, caller: Caller, action: str) -> None:
         _check_operator(caller, action)

@@ -105,9 +105,19 @@ class Admission:
     ``admit`` takes from the rates, ``accepted`` and ``refused`` tell afterwards what came of it.
     """
 
-    def __init__(self, *, limits: TenantLimits, clock: Clock, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        *,
+        limits: TenantLimits,
+        clock: Clock,
+        telemetry: Telemetry,
+        guarded: Clock | None = None,
+    ) -> None:
+        """``guarded`` is a clock that does not follow jumps: a sample is too old or too new where
+        both say so."""
         self._limits = limits
         self._clock = clock
+        self._guarded = guarded
         self._telemetry = telemetry
         self._lock = threading.Lock()
         self._states: dict[str, _State] = {}
@@ -148,9 +158,11 @@ class Admission:
         # What retention would hide at once is refused, not acknowledged.
         ages = [age for age in (limits.sample_age_seconds, limits.retention_seconds) if age]
         age_seconds = min(ages, default=0)
+        guarded_ns = now_ns if self._guarded is None else self._guarded.now_ns()
+        early_ns, late_ns = min(now_ns, guarded_ns), max(now_ns, guarded_ns)
         return Bounds(
-            time_min_ns=now_ns - age_seconds * SECOND_NS if age_seconds else TIME_MIN_NS,
-            time_max_ns=min(TIME_MAX_NS, now_ns + limits.sample_future_seconds * SECOND_NS),
+            time_min_ns=early_ns - age_seconds * SECOND_NS if age_seconds else TIME_MIN_NS,
+            time_max_ns=min(TIME_MAX_NS, late_ns + limits.sample_future_seconds * SECOND_NS),
             active_series_max=limits.active_series or NO_LIMIT,
             new_series_allowed=self._new_series_allowed(tenant, limits),
             label_count_max=limits.label_count,
