@@ -15,6 +15,7 @@ from orrery.kernels.memory_source import memory_source
 from orrery.kernels.meter import Meter
 from orrery.kernels.remote_write import decode_remote_write_1
 from orrery.kernels.snapshot import Snapshot
+from orrery.languages.promql.prepare import Preparations
 from orrery.protocols.prometheus.parts import Parts
 from orrery.protocols.prometheus.reads import routes
 from orrery.query.queries import Queries
@@ -127,6 +128,7 @@ class MemoryServer:
             queries=engine.queries,
             metadata_of=lambda tenant, name=None: [],
             delete=engine.delete,
+            preparations=Preparations(),
             clock=engine.clock,
             version="0",
             started_ns=0,

@@ -120,65 +120,106 @@ pub fn aggregate(
     parameter: Parameter<'_>,
     meter: &Meter,
 ) -> Result<(Vec<f64>, Vec<bool>)> {
-    input.check()?;
-    match operation {
-        Operation::Sum => fold(
-            input,
-            meter,
-            Sum::from,
-            |sum, v| *sum = sum.plus(v),
-            |sum| sum.sum + sum.correction,
-        ),
-        Operation::Avg => fold(input, meter, Mean::from, Mean::add, Mean::value),
-        Operation::Min => fold(
-            input,
-            meter,
-            |v| v,
-            |least, v| {
+    let mut folding = Folding::new(operation, input.step_count);
+    folding.add(input, meter)?;
+    folding.quantile = parameter.0.to_vec();
+    Ok(folding.result())
+}
+
+/// An aggregation under way. Its input comes in parts; where they are cut does not change the result.
+pub struct Folding {
+    step_count: usize,
+    quantile: Vec<f64>,
+    cells: Cells,
+}
+
+/// The state of every cell; none where nothing came yet.
+enum Cells {
+    Sum(Vec<Option<Sum>>),
+    Avg(Vec<Option<Mean>>),
+    Min(Vec<Option<f64>>),
+    Max(Vec<Option<f64>>),
+    Count(Vec<Option<f64>>),
+    Group(Vec<Option<()>>),
+    Stdvar(Vec<Option<Spread>>),
+    Stddev(Vec<Option<Spread>>),
+    Quantile(Vec<Option<Vec<f64>>>),
+}
+
+impl Folding {
+    pub fn new(operation: Operation, step_count: usize) -> Self {
+        let cells = match operation {
+            Operation::Sum => Cells::Sum(Vec::new()),
+            Operation::Avg => Cells::Avg(Vec::new()),
+            Operation::Min => Cells::Min(Vec::new()),
+            Operation::Max => Cells::Max(Vec::new()),
+            Operation::Count => Cells::Count(Vec::new()),
+            Operation::Group => Cells::Group(Vec::new()),
+            Operation::Stdvar => Cells::Stdvar(Vec::new()),
+            Operation::Stddev => Cells::Stddev(Vec::new()),
+            Operation::Quantile => Cells::Quantile(Vec::new()),
+        };
+        Self {
+            step_count,
+            quantile: vec![f64::NAN],
+            cells,
+        }
+    }
+
+    /// Adds rows, in their order. The number of groups may only grow.
+    pub fn add(&mut self, input: Grouped<'_>, meter: &Meter) -> Result<()> {
+        input.check()?;
+        if input.step_count != self.step_count {
+            return Err(CoreError::Invalid(format!(
+                "cannot aggregate rows of {} steps with rows of {}",
+                input.step_count, self.step_count
+            )));
+        }
+        match &mut self.cells {
+            Cells::Sum(cells) => {
+                gather(cells, input, meter, Sum::from, |sum, v| *sum = sum.plus(v))
+            }
+            Cells::Avg(cells) => gather(cells, input, meter, Mean::from, Mean::add),
+            Cells::Min(cells) => gather(cells, input, meter, same, |least, v| {
                 if v < *least || least.is_nan() {
                     *least = v;
                 }
-            },
-            |least| *least,
-        ),
-        Operation::Max => fold(
-            input,
-            meter,
-            |v| v,
-            |most, v| {
+            }),
+            Cells::Max(cells) => gather(cells, input, meter, same, |most, v| {
                 if v > *most || most.is_nan() {
                     *most = v;
                 }
-            },
-            |most| *most,
-        ),
-        Operation::Count => fold(
-            input,
-            meter,
-            |_| 1.0,
-            |count, _| *count += 1.0,
-            |count| *count,
-        ),
-        Operation::Group => fold(input, meter, |_| (), |(), _| (), |()| 1.0),
-        Operation::Stdvar => fold(input, meter, Spread::from, Spread::add, Spread::variance),
-        Operation::Stddev => fold(input, meter, Spread::from, Spread::add, |spread| {
-            spread.variance().sqrt()
-        }),
-        Operation::Quantile => {
-            let width = input.step_count;
-            let (mut cells, present) = gather(
-                input,
-                meter,
-                |v| vec![v],
-                |values: &mut Vec<f64>, v| values.push(v),
-            )?;
-            let values = cells.iter_mut().enumerate().map(|(at, cell)| {
-                cell.as_mut()
-                    .map_or(0.0, |values| quantile(parameter.at(at % width), values))
-            });
-            Ok((values.collect(), present))
+            }),
+            Cells::Count(cells) => gather(cells, input, meter, |_| 1.0, |count, _| *count += 1.0),
+            Cells::Group(cells) => gather(cells, input, meter, |_| (), |(), _| ()),
+            Cells::Stdvar(cells) | Cells::Stddev(cells) => {
+                gather(cells, input, meter, Spread::from, Spread::add)
+            }
+            Cells::Quantile(cells) => gather(cells, input, meter, |v| vec![v], Vec::push),
         }
     }
+
+    /// A row of cells for each group.
+    pub fn result(self) -> (Vec<f64>, Vec<bool>) {
+        let (q, width) = (Parameter(&self.quantile), self.step_count);
+        match self.cells {
+            Cells::Sum(cells) => settled(cells, |_, sum| sum.sum + sum.correction),
+            Cells::Avg(cells) => settled(cells, |_, mean| mean.value()),
+            Cells::Min(cells) | Cells::Max(cells) | Cells::Count(cells) => {
+                settled(cells, |_, value| value)
+            }
+            Cells::Group(cells) => settled(cells, |_, ()| 1.0),
+            Cells::Stdvar(cells) => settled(cells, |_, spread| spread.variance()),
+            Cells::Stddev(cells) => settled(cells, |_, spread| spread.variance().sqrt()),
+            Cells::Quantile(cells) => settled(cells, |at, mut values| {
+                quantile(q.at(at % width), &mut values)
+            }),
+        }
+    }
+}
+
+fn same(value: f64) -> f64 {
+    value
 }
 
 /// Welford's running variance, as Prometheus aggregates it (without compensation).
@@ -211,34 +252,27 @@ impl Spread {
 }
 
 fn gather<S>(
+    cells: &mut Vec<Option<S>>,
     input: Grouped<'_>,
     meter: &Meter,
     first: impl Fn(f64) -> S,
     add: impl Fn(&mut S, f64),
-) -> Result<(Vec<Option<S>>, Vec<bool>)> {
-    let mut cells: Vec<Option<S>> = Vec::new();
-    cells.resize_with(input.group_count.saturating_mul(input.step_count), || None);
+) -> Result<()> {
+    let count = input.group_count.saturating_mul(input.step_count);
+    if cells.len() < count {
+        cells.resize_with(count, || None);
+    }
     input.each_present(meter, |at, value| match &mut cells[at] {
         Some(state) => add(state, value),
         empty => *empty = Some(first(value)),
-    })?;
-    let present = cells.iter().map(Option::is_some).collect();
-    Ok((cells, present))
+    })
 }
 
-fn fold<S>(
-    input: Grouped<'_>,
-    meter: &Meter,
-    first: impl Fn(f64) -> S,
-    add: impl Fn(&mut S, f64),
-    value: impl Fn(&S) -> f64,
-) -> Result<(Vec<f64>, Vec<bool>)> {
-    let (cells, present) = gather(input, meter, first, add)?;
-    let values = cells
-        .iter()
-        .map(|cell| cell.as_ref().map_or(0.0, &value))
-        .collect();
-    Ok((values, present))
+fn settled<S>(cells: Vec<Option<S>>, value: impl Fn(usize, S) -> f64) -> (Vec<f64>, Vec<bool>) {
+    let present = cells.iter().map(Option::is_some).collect();
+    let cells = cells.into_iter().enumerate();
+    let values = cells.map(|(at, cell)| cell.map_or(0.0, |state| value(at, state)));
+    (values.collect(), present)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -358,7 +392,7 @@ fn sink(pick: Pick, held: &mut [(f64, usize)]) {
 #[cfg(feature = "python")]
 #[allow(clippy::needless_pass_by_value, clippy::too_many_arguments)]
 pub(crate) mod python {
-    use super::{Grouped, Operation, Parameter, Pick};
+    use super::{Folding, Grouped, Operation, Parameter, Pick};
     use crate::error::{CoreError, Result};
     use crate::meter::Meter;
     use crate::meter::python::PyMeter;
@@ -406,6 +440,61 @@ pub(crate) mod python {
         });
         let (values, present) = answer?;
         matrix(py, values, present, group_count, step_count)
+    }
+
+    /// An aggregation that is fed part by part.
+    #[pyclass(name = "Folding")]
+    pub struct PyFolding {
+        folding: Option<Folding>,
+        group_count: usize,
+        step_count: usize,
+    }
+
+    #[pymethods]
+    impl PyFolding {
+        #[new]
+        fn new(operation: &str, step_count: usize) -> PyResult<Self> {
+            let folding = Folding::new(Operation::parse(operation)?, step_count);
+            Ok(Self {
+                folding: Some(folding),
+                group_count: 0,
+                step_count,
+            })
+        }
+
+        fn add(
+            &mut self,
+            py: Python<'_>,
+            values: PyReadonlyArray2<'_, f64>,
+            present: PyReadonlyArray2<'_, bool>,
+            group_index: PyReadonlyArray1<'_, u32>,
+            group_count: usize,
+        ) -> PyResult<()> {
+            let Some(folding) = &mut self.folding else {
+                return Err(ended().into());
+            };
+            self.group_count = self.group_count.max(group_count);
+            let grouped = Grouped {
+                values: values.as_slice().map_err(|_| contiguous("values"))?,
+                present: present.as_slice().map_err(|_| contiguous("present"))?,
+                step_count: values.shape()[1],
+                group_index: group_index
+                    .as_slice()
+                    .map_err(|_| contiguous("group_index"))?,
+                group_count,
+            };
+            Ok(py.detach(|| folding.add(grouped, &Meter::unlimited()))?)
+        }
+
+        fn result<'py>(&mut self, py: Python<'py>) -> PyResult<Matrix<'py>> {
+            let folding = self.folding.take().ok_or_else(ended)?;
+            let (values, present) = py.detach(|| folding.result());
+            matrix(py, values, present, self.group_count, self.step_count)
+        }
+    }
+
+    fn ended() -> CoreError {
+        CoreError::Invalid("cannot aggregate: the result was taken".into())
     }
 
     #[pyfunction]
@@ -496,6 +585,7 @@ pub(crate) mod python {
     }
 
     pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add_class::<PyFolding>()?;
         module.add_function(wrap_pyfunction!(aggregate, module)?)?;
         module.add_function(wrap_pyfunction!(pick, module)?)?;
         module.add_function(wrap_pyfunction!(histogram_quantile, module)?)

@@ -67,6 +67,12 @@ impl Meter {
         within("query_series", self.series_max, read)
     }
 
+    /// Work that was given up and begins anew does not count twice. Only for who works alone.
+    pub fn forget_since(&self, samples_read: u64, series_read: u64) {
+        self.samples_read.store(samples_read, Ordering::Relaxed);
+        self.series_read.store(series_read, Ordering::Relaxed);
+    }
+
     /// Whether to go on: not cancelled and in time.
     pub fn check(&self) -> Result<()> {
         if self.cancelled.load(Ordering::Relaxed) {

@@ -3,22 +3,43 @@
 use crate::error::{CoreError, Result};
 use crate::re2::Parsed;
 
-/// The expansion of `template` for each text that `pattern` matches from end to end, and none for
-/// the others. `$1`, `${1}` and `${name}` stand for groups, as in Go.
+/// A pattern and what its matches become. `$1`, `${1}` and `${name}` stand for groups, as in Go.
+#[derive(Debug)]
+pub struct Relabel {
+    regex: regex::Regex,
+    pub pattern: String,
+    pub template: String,
+}
+
+impl Relabel {
+    pub fn new(pattern: &str, template: String) -> Result<Self> {
+        Ok(Self {
+            regex: compile(pattern)?,
+            pattern: pattern.to_owned(),
+            template,
+        })
+    }
+
+    /// The expansion for each text that the pattern matches from end to end, and none for the others.
+    pub fn expand_all<T: AsRef<str>>(&self, texts: &[T]) -> Vec<Option<String>> {
+        let expanded = texts.iter().map(|text| {
+            self.regex.captures(text.as_ref()).map(|captures| {
+                let mut out = String::new();
+                captures.expand(&self.template, &mut out);
+                out
+            })
+        });
+        expanded.collect()
+    }
+}
+
+/// [`Relabel::expand_all`] for a pattern that is used once.
 pub fn expand_matches(
     pattern: &str,
     template: &str,
     texts: &[String],
 ) -> Result<Vec<Option<String>>> {
-    let regex = compile(pattern)?;
-    let expanded = texts.iter().map(|text| {
-        regex.captures(text).map(|captures| {
-            let mut out = String::new();
-            captures.expand(template, &mut out);
-            out
-        })
-    });
-    Ok(expanded.collect())
+    Ok(Relabel::new(pattern, template.to_owned())?.expand_all(texts))
 }
 
 /// Whether `pattern` matches the empty text.

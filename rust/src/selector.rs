@@ -198,6 +198,11 @@ impl Matcher {
         matches!(self.operator, Operator::NotEqual | Operator::NotRegex)
     }
 
+    /// Whether the values that pass are written out in the matcher.
+    pub fn looks_up(&self) -> bool {
+        matches!(self.test, Test::Equal(_) | Test::OneOf(_))
+    }
+
     /// The whole test on one value of the target; an absent label's value is empty.
     pub fn matches(&self, value: &str) -> bool {
         self.test.passes(value) != self.is_negative()

@@ -50,6 +50,19 @@ impl Snapshot {
         range: TimeRange,
         meter: &Meter,
     ) -> Result<Selection> {
+        let few = self.select_few(tenant, matchers, range, meter, usize::MAX)?;
+        Ok(few.unwrap_or_else(|| Gathered::default().selection(self, tenant, range)))
+    }
+
+    /// As `select`; none where a source has more than `series_max` of them.
+    pub fn select_few(
+        &self,
+        tenant: &str,
+        matchers: &[Matcher],
+        range: TimeRange,
+        meter: &Meter,
+        series_max: usize,
+    ) -> Result<Option<Selection>> {
         let mut gathered = Gathered::default();
         let mut canonical = Vec::new();
         for (place, source) in self.sources_in(range) {
@@ -59,7 +72,11 @@ impl Snapshot {
                 .iter()
                 .any(|d| d.concerns(source.as_ref(), tenant));
             let mut fresh = Vec::new();
-            for ordinal in source.select(tenant, matchers, range)? {
+            let found = source.select(tenant, matchers, range)?;
+            if found.len() > series_max as u64 {
+                return Ok(None);
+            }
+            for ordinal in found {
                 if concerned {
                     canonical.clear();
                     source.canonical(ordinal, &mut canonical)?;
@@ -86,7 +103,7 @@ impl Snapshot {
             }
             source.put_labels(&fresh, &mut gathered.labels)?;
         }
-        Ok(gathered.selection(self, tenant, range))
+        Ok(Some(gathered.selection(self, tenant, range)))
     }
 
     /// Sorted names of labels: of every series in range, or of those any of the selectors selects.
@@ -337,6 +354,10 @@ impl Selection {
         &self.labels
     }
 
+    pub fn into_labels(self) -> LabelRows {
+        self.labels
+    }
+
     pub fn canonical(&self, at: usize) -> Result<Vec<u8>> {
         self.batch(at, 1)?;
         let mut canonical = Vec::new();
@@ -577,6 +598,8 @@ fn share_rows<T: Send, S>(
 pub(crate) mod python {
     use super::{Selection, Snapshot};
     use crate::error::Result;
+    use crate::fused::python::PyFused;
+    use crate::fused::{Allowance, Grid, Run};
     use crate::label_rows::python::PyLabelRows;
     use crate::meter::python::PyMeter;
     use crate::numeric::KindColumn;
@@ -591,6 +614,7 @@ pub(crate) mod python {
     use pyo3::prelude::*;
     use pyo3::types::{PyBytes, PyTuple};
     use std::sync::Arc;
+    use std::time::Duration;
 
     type Triple = (String, String, String);
 
@@ -638,6 +662,46 @@ pub(crate) mod python {
                     .select(tenant, &matchers, TimeRange { min_ns, max_ns }, &meter.0)
             });
             Ok(PySelection(selection?))
+        }
+
+        #[pyo3(signature = (fused, tenant, forced, *, start_ns, step_ns, step_count, cells_max,
+            meter, series_max = None, seconds_max = None))]
+        fn compute<'py>(
+            &self,
+            py: Python<'py>,
+            fused: &PyFused,
+            tenant: &str,
+            forced: Vec<Triple>,
+            start_ns: i64,
+            step_ns: i64,
+            step_count: usize,
+            cells_max: usize,
+            meter: &PyMeter,
+            series_max: Option<usize>,
+            seconds_max: Option<f64>,
+        ) -> PyResult<Option<(PyLabelRows, Matrix<'py>)>> {
+            let found: Result<_> = py.detach(|| {
+                let forced = Matcher::parse_all(&forced)?;
+                let grid = Grid {
+                    start_ns,
+                    step_ns,
+                    count: step_count,
+                };
+                let allowance = Allowance {
+                    cells_max,
+                    series_max: series_max.unwrap_or(usize::MAX),
+                    time_max: seconds_max.map(Duration::from_secs_f64),
+                    threads: seconds_max.map_or_else(rayon::current_num_threads, |_| 1),
+                };
+                let run = Run::new(&self.0, tenant, &forced, grid, allowance, &meter.0);
+                run.evaluate(&fused.0)
+            });
+            let Some(table) = found? else {
+                return Ok(None);
+            };
+            let count = table.labels.len();
+            let cells = matrix(py, table.values, table.present, count, step_count)?;
+            Ok(Some((table.labels.into(), cells)))
         }
 
         fn label_names(

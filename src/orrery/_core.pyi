@@ -23,6 +23,24 @@ def aggregate(
     *,
     meter: Meter | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]: ...
+
+@final
+class Folding:
+    """An aggregation fed part by part; where its input is cut does not change the result."""
+
+    def __new__(cls, operation: str, step_count: int) -> Folding: ...
+    def add(
+        self,
+        values: NDArray[np.float64],
+        present: NDArray[np.bool_],
+        group_index: NDArray[np.uint32],
+        group_count: int,
+    ) -> None:
+        """Rows in their order; the number of groups may only grow."""
+
+    def result(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """A row for each group; taken once."""
+
 def pick(
     operation: str,
     values: NDArray[np.float64],
@@ -175,6 +193,41 @@ def decompress(encoding: str, body: bytes, *, size_bytes_max: int) -> bytes:
     ``Exhausted`` where the result is larger than ``size_bytes_max``, before it is allocated;
     ``Invalid`` where the body is broken or the encoding unknown.
     """
+
+# --- fused.rs
+
+@final
+class Fused:
+    """An expression that the core evaluates in one call; immutable. Each method gives a new one."""
+
+    @staticmethod
+    def window(
+        matchers: Sequence[tuple[str, str, str]],
+        function: str,
+        parameters: Sequence[float],
+        range_ns: int,
+        offset_ns: int,
+        keeps_name: bool,
+    ) -> Fused:
+        """A window function over each series of a selector."""
+
+    def aggregate(self, operation: str, names: Sequence[str], without: bool) -> Fused: ...
+    def relabel(self, target: str, template: str, source: str, pattern: str) -> Fused:
+        """The label ``target`` set where ``pattern`` matches ``source``."""
+
+    def either(self, other: Fused) -> Fused:
+        """Its rows, and those of ``other`` where none of its own with the same labels is there."""
+
+    def with_scalar(self, operator: str, scalar: float, vector_is_left: bool) -> Fused | None:
+        """None for an operator that is not fused; comparisons filter."""
+
+    def filled(self, texts: Sequence[str]) -> Fused:
+        """With ``texts[n]`` in the place of matchers' values and the texts of ``relabel`` that are
+        U+E000 and the number ``n``. Raises Invalid where one does not fit there."""
+
+    @property
+    def looks_up(self) -> bool:
+        """Whether every matcher writes out the values that pass."""
 
 # --- head.rs
 
@@ -521,6 +574,23 @@ class Snapshot:
     ) -> Selection:
         """Series that pass every matcher and may have samples in the range, sorted by their
         PromQL labels; all of the tenant's where there is no matcher."""
+
+    def compute(
+        self,
+        fused: Fused,
+        tenant: str,
+        forced: Sequence[tuple[str, str, str]],
+        *,
+        start_ns: int,
+        step_ns: int,
+        step_count: int,
+        cells_max: int,
+        meter: Meter,
+        series_max: int | None = None,
+        seconds_max: float | None = None,
+    ) -> tuple[LabelRows, tuple[NDArray[np.float64], NDArray[np.bool_]]] | None:
+        """Labels, and (values, presence) of their rows; None where it is not plain enough, or more
+        than the bounds allow: the meter has forgotten what was read then."""
 
     def label_names(
         self,

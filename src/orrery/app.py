@@ -29,6 +29,7 @@ from orrery.ingest.turns import BoundedExecutor
 from orrery.kernels.decompress import decompress
 from orrery.kernels.meter import Meter
 from orrery.kernels.selector import check_matchers
+from orrery.languages.promql.prepare import Preparations
 from orrery.log.local import LocalLog, LogLimits
 from orrery.objects.local import LocalObjects
 from orrery.protocols.admin import operations, pages
@@ -386,6 +387,7 @@ def _reading(engine: Engine, access: Access, settings: Settings, clock: Clock) -
         queries=engine.queries,
         metadata_of=engine.store.metadata_of,
         delete=engine.accept.delete,
+        preparations=Preparations(),
         clock=clock,
         version=VERSION,
         started_ns=clock.now_ns(),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orrery.errors import Invalid
-from orrery.kernels.aggregate import aggregate, histogram_quantile, pick
+from orrery.kernels.aggregate import Folding, aggregate, histogram_quantile, pick
 
 
 def exact_variance(values):
@@ -103,3 +103,18 @@ def test_quantiles_of_a_classic_histogram():
     assert histogram_quantile(bounds, counts, present, 0.5)[1].tolist() == [True, False]
     with pytest.raises(Invalid, match="buckets"):
         histogram_quantile(bounds[1:], counts, present, 0.5)
+
+
+@pytest.mark.parametrize("operation", ["sum", "avg", "min", "max", "count", "stddev", "quantile"])
+@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=8), st.integers(0, 8))
+def test_parts_give_what_the_whole_gives(operation, given_values, cut):
+    values = np.array(given_values).reshape(-1, 1)
+    marks, index = values > -9e5, np.arange(len(values), dtype=np.uint32) % 2
+    folding = Folding(operation, 1)
+    for part in (slice(cut), slice(cut, None)):
+        folding.add(values[part], marks[part], index[part], 2)
+    whole = aggregate(operation, values, marks, index, 2, np.nan)
+    for got, expected in zip(folding.result(), whole, strict=True):
+        assert got.tobytes() == expected.tobytes()
+    with pytest.raises(Invalid):
+        folding.result()

@@ -31,7 +31,7 @@ class FakeMeter:
         self.series_max = series_max
         self.deadline_seconds = deadline_seconds
         self.samples_read = 0
-        self.series_selected = 0
+        self.series_read = 0
         self.cancelled = False
 
     def cancel(self) -> None:
@@ -49,8 +49,8 @@ class FakeMeter:
             raise Exhausted("cannot read more samples: query_samples is reached", excess)
 
     def add_series(self, count: int) -> None:
-        self.series_selected += count
-        if self.series_selected > self.series_max:
+        self.series_read += count
+        if self.series_read > self.series_max:
             raise Exhausted("cannot select more series: query_series is reached")
 
 
@@ -176,6 +176,9 @@ class FakeStore:
             and any(min_ns <= t <= max_ns for t in series.samples)
         ]
         return sorted(found, key=lambda series: series.shown)
+
+    def compute(self, fused, tenant, forced, **rest) -> None:
+        """Everything is left to the language."""
 
     def select(self, tenant, matchers, min_ns, max_ns, meter) -> FakeSelection:
         self.asked.append(("select", tenant, tuple(matchers), min_ns, max_ns))

@@ -13,8 +13,8 @@ from orrery.ingest.contract import Written as Acknowledged
 from orrery.kernels.batch import Batch
 from orrery.kernels.columns import decode_columns
 from orrery.kernels.series import encode_series
-from orrery.languages.promql.evaluate import evaluate
-from orrery.languages.promql.parse import parse
+from orrery.languages.promql.evaluate import LOOKBACK_NS
+from orrery.languages.promql.prepare import Preparations
 from orrery.languages.promql.result import Result as Evaluated
 from orrery.model.effects import Fetch, Find, Labels, More, SampleFrames, Values
 from orrery.model.selector import Matcher, Selector
@@ -43,6 +43,7 @@ class Embedded:
     def __init__(self, engine: Engine, *, tenant: str) -> None:
         self._engine = engine
         self._tenant = tenant
+        self._preparations = Preparations()
 
     def write(self, points: Sequence[Points]) -> Written:
         """Every column is queued before the first is waited for: one sync serves them all."""
@@ -90,16 +91,14 @@ class Embedded:
         self._engine.close()
 
     def _evaluate(self, text: str, start_ns: int, end_ns: int, step_ns: int) -> Result:
-        expression = parse(text)
+        ready = self._preparations.of(text, LOOKBACK_NS)
 
         def work(query: Query) -> Result:
-            program = evaluate(
-                expression,
+            program = ready.answer(
                 start_ns=start_ns,
                 end_ns=end_ns,
                 step_ns=step_ns,
                 cells_max=query.budget.cells_max,
-                text=text,
             )
             return columns(query.drive(program))
 

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from orrery import _core
+from orrery._core import Folding
 from orrery.errors import Invalid
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Folding", "aggregate", "groups", "histogram_quantile", "pick"]
 
 GROUP_COUNT_MAX = 2**32 - 1
 

@@ -52,6 +52,20 @@ class Fetch:
 
 
 @dataclass(frozen=True, slots=True)
+class Compute:
+    """An expression the core can evaluate in one call (``fused`` is a ``kernels.fused.Fused``).
+
+    Answered with :class:`StepFrames` that has no more batches, or with None where the language
+    has to evaluate it itself.
+    """
+
+    fused: object
+    start_ns: int
+    step_ns: int
+    step_count: int
+
+
+@dataclass(frozen=True, slots=True)
 class More:
     """The next batch of a fetch; yielded only while ``answer.more`` is not None."""
 
@@ -125,4 +139,4 @@ class Emit:
     frames: StepFrames | SampleFrames
 
 
-Effect = Fetch | More | Find | Values | Write | Delete | Emit
+Effect = Fetch | Compute | More | Find | Values | Write | Delete | Emit

@@ -29,7 +29,6 @@ class Budget:
     cells_max: int
     clock: Clock
     cells_answered: int = 0
-    series_answered: int = 0
     cancelled: bool = field(default=False)
 
     def cancel(self) -> None:

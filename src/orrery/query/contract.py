@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from orrery.kernels.fused import Fused
     from orrery.model.effects import Labels
 
 MatcherTriple = tuple[str, str, str]
@@ -18,6 +19,8 @@ class Meter(Protocol):
 
     @property
     def samples_read(self) -> int: ...
+    @property
+    def series_read(self) -> int: ...
 
     def cancel(self) -> None:
         """From any thread: the query stops at its next page or step."""
@@ -76,6 +79,25 @@ class Snapshot(Protocol):
         max_ns: int,
         meter: Meter,
     ) -> Selection: ...
+
+    def compute(
+        self,
+        fused: "Fused",
+        tenant: str,
+        forced: Sequence[MatcherTriple],
+        *,
+        start_ns: int,
+        step_ns: int,
+        step_count: int,
+        cells_max: int,
+        meter: Meter,
+        series_max: int | None,
+        seconds_max: float | None,
+    ) -> "tuple[Sequence[Labels], tuple[NDArray[np.float64], NDArray[np.bool_]]] | None":
+        """An expression in one call: labels, and values and presence of each row.
+
+        None where it is not plain enough (text, labels that meet), or takes more series or seconds
+        than given; then ``meter`` has not counted it. A table has at most ``cells_max`` values."""
 
     def label_names(
         self,

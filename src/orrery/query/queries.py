@@ -15,7 +15,7 @@ from orrery.errors import Exhausted, OrreryError
 from orrery.model.selector import Matcher
 from orrery.query.budget import CELLS_MAX, Budget, Cancelled, TimedOut, open_budget
 from orrery.query.contract import Admission, MeterOf, Snapshots
-from orrery.query.reader import BATCH_CELLS_MAX, Reader
+from orrery.query.reader import BATCH_CELLS_MAX, Brief, Reader, TooLong
 from orrery.query.run import drive
 from orrery.query.schedule import Schedule
 from orrery.telemetry import Event
@@ -43,10 +43,15 @@ class Query:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """Who asks, and what: ``text`` is for the slow-query log only."""
+    """Who asks, and what: ``text`` is for the slow-query log only.
+
+    ``is_brief`` where the language expects to be done in a moment: it is tried at once, on the
+    caller's thread.
+    """
 
     tenant: str
     text: str
+    is_brief: bool = False
     forced: tuple[Matcher, ...] = ()
     timeout_seconds: float | None = None
 
@@ -70,6 +75,11 @@ class Queries:
 
         ``on_cancel`` is handed the function that stops the query.
         """
+        if asked.is_brief and self.schedule.is_idle():
+            try:
+                return self._at_once(asked, work)
+            except TooLong:
+                pass
         budget, future = self.submit(asked, work)
         if on_cancel is not None:
             on_cancel(budget.cancel)
@@ -88,14 +98,21 @@ class Queries:
             budget.cancel()
             raise
 
-    def submit(self, asked: Asked, work: Callable[[Query], T]) -> "tuple[Budget, Future[T]]":
-        budget = open_budget(
+    def _at_once(self, asked: Asked, work: Callable[[Query], T]) -> T:
+        """Raises TooLong, and has counted nothing, where it takes more than a moment."""
+        return self._turn(asked, self._budget(asked), self.clock.monotonic_seconds(), work, Brief())
+
+    def _budget(self, asked: Asked) -> Budget:
+        return open_budget(
             self.admission.query(asked.tenant),
             meter_of=self.meter_of,
             clock=self.clock,
             timeout_seconds=asked.timeout_seconds,
             cells_max=self.cells_max,
         )
+
+    def submit(self, asked: Asked, work: Callable[[Query], T]) -> "tuple[Budget, Future[T]]":
+        budget = self._budget(asked)
         submitted_seconds = self.clock.monotonic_seconds()
 
         def turn() -> T:
@@ -104,19 +121,29 @@ class Queries:
         return budget, self.schedule.submit(asked.tenant, turn)
 
     def _turn(
-        self, asked: Asked, budget: Budget, submitted_seconds: float, work: Callable[[Query], T]
+        self,
+        asked: Asked,
+        budget: Budget,
+        submitted_seconds: float,
+        work: Callable[[Query], T],
+        brief: Brief | None = None,
     ) -> T:
         started_seconds = self.clock.monotonic_seconds()
         failure: OrreryError | None = None
-        outcome = "failed"
+        outcome: str | None = "failed"
         try:
             budget.meter.check()
             snapshot = self.store.snapshot(asked.tenant)
-            reader = Reader(snapshot, asked.tenant, asked.forced, budget, self.batch_cells_max)
+            reader = Reader(
+                snapshot, asked.tenant, asked.forced, budget, self.batch_cells_max, brief
+            )
             query = Query(asked.tenant, budget, reader, started_seconds - submitted_seconds)
             result = work(query)
             outcome = "answered"
             return result
+        except TooLong:
+            outcome = None
+            raise
         except OrreryError as error:
             failure = budget.explain(error)
             outcome = outcome_of(failure)
@@ -124,7 +151,8 @@ class Queries:
                 raise
             raise failure from error
         finally:
-            self.admission.queried(asked.tenant, outcome, budget.meter.samples_read)
+            if outcome is not None:
+                self.admission.queried(asked.tenant, outcome, budget.meter.samples_read)
             self._report(asked, budget, submitted_seconds, started_seconds, failure)
 
     def _report(
@@ -146,7 +174,7 @@ class Queries:
                 "seconds": seconds,
                 "queued_seconds": started_seconds - submitted_seconds,
                 "samples_read": budget.meter.samples_read,
-                "series": budget.series_answered,
+                "series": budget.meter.series_read,
                 "error": "" if failure is None else str(failure),
             },
         )

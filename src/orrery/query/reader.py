@@ -11,8 +11,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from orrery.errors import Invalid
+from orrery.kernels.fused import Fused
 from orrery.kernels.series import parse_series
-from orrery.model.effects import Fetch, Find, Labels, More, SampleFrames, StepFrames, Values
+from orrery.model.effects import (
+    Compute,
+    Fetch,
+    Find,
+    Labels,
+    More,
+    SampleFrames,
+    StepFrames,
+    Values,
+)
 from orrery.model.selector import FIELD, MEASUREMENT, Matcher, Selector
 from orrery.query.budget import Budget
 from orrery.query.contract import MatcherTriple, Selection, Snapshot
@@ -26,6 +36,19 @@ FIRST_SAMPLES_BATCH = 64
 """Series in the first batch of raw samples, when their density is still unknown."""
 
 TEXT_WARNINGS_MAX = 10
+
+
+class TooLong(Exception):
+    """What was to be answered at once is not; it begins anew on a thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """What may be done without a thread of the schedule, while everybody else waits."""
+
+    cells_max: int = 20_000
+    series_max: int = 64
+    seconds_max: float = 0.002
 
 
 @dataclass(slots=True)
@@ -49,9 +72,43 @@ class Reader:
     forced: tuple[Matcher, ...]
     budget: Budget
     batch_cells_max: int = BATCH_CELLS_MAX
+    brief: Brief | None = None
 
     def handlers(self) -> dict[type, Callable[..., object]]:
-        return {Fetch: self.fetch, More: self.more, Find: self.find, Values: self.values}
+        if self.brief is not None:
+            return {Compute: self.compute}
+        return {
+            Compute: self.compute,
+            Fetch: self.fetch,
+            More: self.more,
+            Find: self.find,
+            Values: self.values,
+        }
+
+    def compute(self, effect: Compute) -> StepFrames | None:
+        fused, brief, count = effect.fused, self.brief, effect.step_count
+        assert isinstance(fused, Fused)
+        series_max = None
+        if brief is not None:
+            series_max = min(brief.series_max, brief.cells_max // max(1, count))
+        found = self.snapshot.compute(
+            fused,
+            self.tenant,
+            triples(self.forced),
+            start_ns=effect.start_ns,
+            step_ns=effect.step_ns,
+            step_count=count,
+            cells_max=self.batch_cells_max,
+            meter=self.budget.meter,
+            series_max=series_max,
+            seconds_max=None if brief is None else brief.seconds_max,
+        )
+        if found is None:
+            if brief is not None:
+                raise TooLong
+            return None
+        labels, (values, present) = found
+        return StepFrames(labels, values, present)
 
     def fetch(self, effect: Fetch) -> StepFrames | SampleFrames:
         if 0 not in effect.resolutions_ns:
@@ -59,7 +116,6 @@ class Reader:
                 f"cannot fetch at resolutions {effect.resolutions_ns!r}: only raw samples are kept"
             )
         selection = self.select(effect.selector, effect.start_ns, effect.end_ns)
-        self.budget.series_answered += len(selection)
         may_collide = selection.collision() is not None
         return self.batch(Cursor(effect, selection, may_collide))
 

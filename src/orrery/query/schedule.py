@@ -60,6 +60,10 @@ class Schedule:
             self._lock.notify()
         return future
 
+    def is_idle(self) -> bool:
+        """Whether nobody waits: then who is brief takes no turn from others."""
+        return not self._closed and not self._queued_count
+
     def close(self) -> None:
         with self._lock:
             self._closed = True

@@ -13,6 +13,7 @@ from orrery.kernels.memory_source import memory_source
 from orrery.kernels.meter import Meter
 from orrery.kernels.series import encode_series
 from orrery.kernels.snapshot import Snapshot
+from orrery.languages.promql.prepare import Preparations
 from orrery.protocols.prometheus.parts import Parts
 from orrery.protocols.prometheus.reads import routes
 from orrery.query.queries import Queries
@@ -88,6 +89,7 @@ class Harness:
             ),
             metadata_of=self.metadata_of,
             delete=self.delete,
+            preparations=Preparations(),
             clock=self.clock,
             version="0.1.0",
             started_ns=900 * SECOND,

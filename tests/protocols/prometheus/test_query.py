@@ -255,10 +255,10 @@ def test_too_many_samples_name_the_limit():
 
 
 def test_a_client_that_leaves_is_told_it_was_canceled(served):
-    served.respond("GET", "/api/v1/query", {"query": "up"})
+    served.respond("GET", "/api/v1/query", {"query": "up * up"})
     assert len(served.left) == 1
     served.left = Leaver()
-    status, body = served.get("/query", ("query", "up"))
+    status, body = served.get("/query", ("query", "up * up"))
     assert status == 503
     assert body["errorType"] == "canceled"
 

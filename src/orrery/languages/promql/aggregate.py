@@ -4,13 +4,13 @@ The plain operators keep one running row a group, so that ten thousand series ar
 once; ``topk`` and its kin keep the rows that may still win; the others need everything.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 
 import numpy as np
 
-from orrery.kernels.aggregate import aggregate, pick
+from orrery.kernels.aggregate import Folding, aggregate, groups, pick
 from orrery.kernels.label_rows import join_rows
 from orrery.languages.promql.durations import format_number, format_plain
 from orrery.languages.promql.nodes import Aggregation
@@ -33,15 +33,6 @@ from orrery.model.effects import Labels
 
 RUNNING = frozenset({"sum", "avg", "count", "min", "max", "group", "stddev", "stdvar"})
 CHOOSING = frozenset({"topk", "bottomk", "limitk", "limit_ratio"})
-NO_PARAMETER = np.zeros(1)
-# NaN yields to any number.
-_COMBINED_BY: dict[str, Callable[[Floats, Floats], Floats]] = {
-    "sum": np.add,
-    "count": np.add,
-    "min": np.fmin,
-    "max": np.fmax,
-    "group": np.fmax,
-}
 
 
 def grouped(labels: Sequence[Labels], node: Aggregation) -> tuple[Indexes, Sequence[Labels]]:
@@ -50,90 +41,38 @@ def grouped(labels: Sequence[Labels], node: Aggregation) -> tuple[Indexes, Seque
     return group_index(with_labels(labels, names, without=node.without))
 
 
-@dataclass(slots=True, eq=False)
-class Table:
-    """Rows of steps that grow in number; doubled, so that a row is copied few times."""
-
-    values: Floats
-    present: Bools
-
-    @classmethod
-    def empty(cls, step_count: int) -> "Table":
-        return cls(np.zeros((0, step_count)), np.zeros((0, step_count), dtype=np.bool_))
-
-    def grow(self, count: int) -> None:
-        held, step_count = self.values.shape
-        if count <= held:
-            return
-        added = (max(count, 2 * held) - held, step_count)
-        self.values = np.concatenate([self.values, np.zeros(added)])
-        self.present = np.concatenate([self.present, np.zeros(added, dtype=np.bool_)])
-
-
-@dataclass(slots=True)
 class Running:
-    """An aggregation whose state is a row a group; :meth:`add` takes a batch, in any order."""
+    """An aggregation whose state is a row a group; :meth:`add` takes the rows batch by batch.
 
-    node: Aggregation
-    steps: Steps
-    groups: Sequence[Labels] = ()
-    state: dict[str, Table] = field(default_factory=dict)
+    Where batches are cut does not change the answer."""
+
+    def __init__(self, node: Aggregation, steps: Steps) -> None:
+        self.node = node
+        self.steps = steps
+        self.groups: Sequence[Labels] = ()
+        self.folding = Folding(node.operator, steps.count)
 
     def add(self, batch: Vector) -> None:
         if not batch.labels:
             return
         index, keys = grouped(batch.labels, self.node)
-        parts = {
-            name: _aggregate(name, batch, index, keys, NO_PARAMETER)
-            for name in self._parts_needed()
-        }
-        rows = self._rows_of(keys)
-        for name in parts:
-            self.state.setdefault(name, Table.empty(self.steps.count)).grow(len(self.groups))
-        self._combine(parts, rows)
-
-    def _rows_of(self, keys: Sequence[Labels]) -> Indexes:
-        """The rows of these groups, which are distinct; the table gets room for new ones."""
         held = len(self.groups)
-        if not held:
+        if held:
+            numbers, self.groups = group_index(join_rows([self.groups, keys]))
+            index = numbers[held:][index]
+        else:
             self.groups = keys
-            return np.arange(len(keys), dtype=np.int64)
-        index, self.groups = group_index(join_rows([self.groups, keys]))
-        return index[held:]
-
-    def _parts_needed(self) -> tuple[str, ...]:
-        match self.node.operator:
-            case "avg":
-                return ("avg", "count")
-            case "stddev" | "stdvar":
-                return ("stdvar", "avg", "count")
-            case operator:
-                return (operator,)
-
-    def _combine(self, parts: dict[str, Vector], rows: Indexes) -> None:
-        """Adds the groups of one batch to those seen before, touching no other rows."""
-        old = {name: self.state[name].values[rows] for name in parts}
-        new = {name: np.where(part.present, part.values, 0.0) for name, part in parts.items()}
-        before = self.state[next(iter(parts))].present[rows]
-        arrived = next(iter(parts.values())).present
-        with np.errstate(all="ignore"):
-            combine = _COMBINED_BY.get(self.node.operator)
-            if combine is None:
-                both = _combine_moments(old, new)
-            else:
-                both = {name: combine(old[name], new[name]) for name in parts}
-        for name, table in self.state.items():
-            alone = np.where(arrived, new[name], old[name])
-            table.values[rows] = np.where(before & arrived, both[name], alone)
-            table.present[rows] = before | arrived
+        self.folding.add(
+            np.ascontiguousarray(batch.values),
+            np.ascontiguousarray(batch.present),
+            groups(index),
+            len(self.groups),
+        )
 
     def result(self) -> Vector:
         if not self.groups:
             return empty(self.steps)
-        name = {"stddev": "stdvar"}.get(self.node.operator, self.node.operator)
-        count = len(self.groups)
-        values, present = self.state[name].values[:count], self.state[name].present[:count]
-        values = np.sqrt(values) if self.node.operator == "stddev" else values
+        values, present = self.folding.result()
         return Vector(self.groups, values, present).without_empty_rows()
 
 
@@ -149,22 +88,6 @@ def _aggregate(
         np.ascontiguousarray(parameter),
     )
     return Vector(keys, values, present)
-
-
-def _combine_moments(old: dict[str, Floats], new: dict[str, Floats]) -> dict[str, Floats]:
-    """Means and variances of two disjoint sets made one (Chan, Golub, LeVeque)."""
-    count = old["count"] + new["count"]
-    share_old, share_new = old["count"] / count, new["count"] / count
-    mean_old, mean_new = old["avg"], new["avg"]
-    # Adding the difference keeps equal means as they are; infinities have no difference.
-    step = mean_old + (mean_new - mean_old) * share_new
-    finite = np.isfinite(mean_old) & np.isfinite(mean_new) & np.isfinite(step)
-    weighted = mean_old * share_old + mean_new * share_new
-    state = {"count": count, "avg": np.where(finite, step, weighted)}
-    if "stdvar" in old:
-        between = (mean_new - mean_old) ** 2 * share_old * share_new
-        state["stdvar"] = old["stdvar"] * share_old + new["stdvar"] * share_new + between
-    return state
 
 
 # --- quantile and count_values

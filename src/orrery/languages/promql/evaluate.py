@@ -5,7 +5,7 @@ evaluated over all steps at once; functions of a range are pushed down into the 
 answer in batches, which aggregations consume one by one.
 """
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from orrery.languages.promql.aggregate import (
     quantile,
 )
 from orrery.languages.promql.durations import format_number
-from orrery.languages.promql.functions.ranges import note_bad_quantiles
+from orrery.languages.promql.functions.ranges import COUNTER_ENDINGS, note_bad_quantiles
 from orrery.languages.promql.functions.registry import (
     Arguments,
     Elementwise,
@@ -54,7 +54,7 @@ from orrery.languages.promql.reading import Consume, Reader, Steady
 from orrery.languages.promql.result import Result as Result
 from orrery.languages.promql.result import by_labels
 from orrery.languages.promql.tokens import go_quote, is_utf8
-from orrery.languages.promql.types import kind_of
+from orrery.languages.promql.types import has_one_name, kind_of
 from orrery.languages.promql.values import (
     EvaluationError,
     Floats,
@@ -70,13 +70,12 @@ from orrery.languages.promql.values import (
     without_names,
 )
 from orrery.languages.promql.windowing import Collected, Windows, check_cells
-from orrery.model.effects import Effect, SampleFrames
-from orrery.model.selector import PROMQL_NAME, Matcher, Operator
+from orrery.model.effects import Compute, Effect, SampleFrames, StepFrames
+from orrery.model.selector import PROMQL_NAME
 
 LOOKBACK_NS = 300 * 1_000_000_000
 SUBQUERY_STEP_NS = 60 * 1_000_000_000
 CELLS_MAX = 50_000_000
-COUNTER_ENDINGS = ("_total", "_sum", "_count", "_bucket")
 
 Evaluated = Generator[Effect, object, Value]
 
@@ -91,21 +90,28 @@ def evaluate(
     subquery_step_ns: int = SUBQUERY_STEP_NS,
     cells_max: int = CELLS_MAX,
     text: str = "",
+    fused: Mapping[int, object] | None = None,
+    invariant: frozenset[int] | None = None,
 ) -> Generator[Effect, object, Result]:
     """Answers ``expression`` at every step from start to end; a ``step_ns`` of 0 asks once, at
     ``start_ns``. ``text`` is the query as written, to place warnings on their line.
 
+    ``fused`` has what the core evaluates in one call, by the ``id`` of its node, ``invariant``
+    the ids of the nodes that no step changes: a prepared query has both.
+
     Raises EvaluationError, and Exhausted where more than ``cells_max`` values would stand in
     memory in one table.
     """
-    try:
-        expression = resolved(expression, step_ns=step_ns, range_ns=end_ns - start_ns)
-    except Invalid as error:
-        raise EvaluationError(str(error)) from error
+    if invariant is None:
+        try:
+            expression = resolved(expression, step_ns=step_ns, range_ns=end_ns - start_ns)
+        except Invalid as error:
+            raise EvaluationError(str(error)) from error
+        invariant = invariant_nodes(expression)
     count = 1 if step_ns == 0 else max(0, (end_ns - start_ns) // step_ns) + 1
     steps = Steps(start_ns, step_ns, count)
     query = Query(steps, end_ns, lookback_ns, subquery_step_ns, cells_max)
-    evaluator = Evaluator(query, Notes(text), invariant_nodes(expression))
+    evaluator = Evaluator(query, Notes(text), invariant, fused or {})
     result = yield from evaluator.result(expression)
     return result
 
@@ -116,10 +122,17 @@ def selectors(expression: Expr) -> Iterator[VectorSelector]:
 
 
 class Evaluator:
-    def __init__(self, query: Query, notes: Notes, invariant: frozenset[int]) -> None:
+    def __init__(
+        self,
+        query: Query,
+        notes: Notes,
+        invariant: frozenset[int],
+        fused: Mapping[int, object],
+    ) -> None:
         self.query = query
         self.notes = notes
         self.invariant = invariant
+        self.fused = fused
         self.reader = Reader(query, notes)
         self.windows = Windows(query, self.reader, self.collect)
 
@@ -244,6 +257,13 @@ class Evaluator:
                 node, steps.only_first(), lambda batch: consume(broadcast(batch, count))
             )
             return
+        fused = self.fused.get(id(node))
+        if fused is not None:
+            answer = yield Compute(fused, steps.start_ns, steps.step_ns, steps.count)
+            if answer is not None:
+                assert isinstance(answer, StepFrames)
+                consume(Vector(answer.labels, answer.values, answer.present))
+                return
         match node:
             case Parenthesis():
                 yield from self.each(node.expression, steps, consume)
@@ -461,30 +481,3 @@ class Evaluator:
 
 def scalars(values: list[Value]) -> Iterator[Floats]:
     return (value for value in values if isinstance(value, np.ndarray))
-
-
-def has_one_name(node: Expr) -> bool:
-    """Whether every series below has the same metric name, so that dropping it merges none."""
-    match node:
-        case Parenthesis() | Unary():
-            return has_one_name(node.expression)
-        case RangeSelector():
-            return has_one_name(node.selector)
-        case VectorSelector():
-            return any(_is_exact_name(matcher) for matcher in node.matchers)
-        case Binary():
-            if kind_of(node.left) is Kind.SCALAR:
-                return has_one_name(node.right)
-            return kind_of(node.right) is Kind.SCALAR and has_one_name(node.left)
-        case Call():
-            function = functions()[node.function]
-            if isinstance(function, Elementwise):
-                return has_one_name(node.arguments[0])
-            if isinstance(function, OverRange) and function.finish is None:
-                return has_one_name(without_parentheses(node.arguments[function.range_index]))
-    return False
-
-
-def _is_exact_name(matcher: Matcher) -> bool:
-    exact = matcher.label == PROMQL_NAME and matcher.operator is Operator.EQUAL
-    return exact and matcher.value != ""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from orrery.clock import Clock
+from orrery.languages.promql.prepare import Preparations
 from orrery.model.selector import Selector
 from orrery.query.queries import Asked, Queries, Query
 from orrery.server.http import Request, Response
@@ -34,6 +35,7 @@ class Parts:
     queries: Queries
     metadata_of: MetadataOf
     delete: Delete
+    preparations: Preparations
     clock: Clock
     version: str
     started_ns: int
@@ -50,6 +52,7 @@ class Parts:
         *,
         text: str,
         timeout_seconds: float | None = None,
+        is_brief: bool = False,
     ) -> Response:
         """``work`` as one query of the caller; it ends when the client leaves."""
         caller = self.caller(request)
@@ -58,5 +61,6 @@ class Parts:
             text=text,
             forced=caller.forced_matchers,
             timeout_seconds=timeout_seconds,
+            is_brief=is_brief,
         )
         return await self.queries.run(asked, work, on_cancel=request.on_disconnect)

@@ -3,12 +3,12 @@
 from dataclasses import dataclass, replace
 
 from orrery.errors import Invalid
-from orrery.languages.promql.evaluate import LOOKBACK_NS, evaluate
+from orrery.languages.promql.evaluate import LOOKBACK_NS
 from orrery.languages.promql.nodes import Expr, Kind
 from orrery.languages.promql.parse import parse
+from orrery.languages.promql.prepare import Preparations, Prepared
 from orrery.languages.promql.print import pretty
 from orrery.languages.promql.result import Result
-from orrery.languages.promql.types import kind_of
 from orrery.protocols.prometheus.arguments import (
     SECOND_NS,
     TIME_MAX_NS,
@@ -28,6 +28,8 @@ from orrery.server.http import Request, Response
 
 MILLISECOND_NS = 1_000_000
 POINTS_MAX = 11_000
+PREPARED_HERE_CHARACTERS_MAX = 4096
+"""Longer queries are parsed on the thread that answers them: others wait here."""
 STEP_MESSAGE = (
     "zero or negative query resolution step widths are not accepted. Try a positive integer"
 )
@@ -103,18 +105,36 @@ def read_lookback(text: str) -> int:
 
 
 async def ask(parts: Parts, request: Request, asked: Question) -> Response:
+    preparations = parts.preparations
+    ready = preparations.known(asked.text, asked.lookback_ns)
+    if ready is None and len(asked.text) <= PREPARED_HERE_CHARACTERS_MAX:
+        ready = prepare(preparations, asked)
+
     def work(query: Query) -> Response:
-        expression = read_query(asked.text)
+        found = prepare(preparations, asked) if ready is None else ready
         if asked.step_ns:
-            check_steppable(expression)
+            check_steppable(found.kind)
         started_seconds = parts.clock.monotonic_seconds()
-        result = evaluated(query, expression, asked)
+        result = evaluated(query, found, asked)
         seconds = parts.clock.monotonic_seconds() - started_seconds
         result, warnings = limited(result, asked.limit)
         data = result_data(result, statistics_of(query, seconds, asked))
         return answer(data, warnings=warnings, infos=result.infos)
 
-    return await parts.run(request, work, text=asked.text, timeout_seconds=asked.timeout_seconds)
+    return await parts.run(
+        request,
+        work,
+        text=asked.text,
+        timeout_seconds=asked.timeout_seconds,
+        is_brief=ready is not None and ready.is_brief,
+    )
+
+
+def prepare(preparations: Preparations, asked: Question) -> Prepared:
+    try:
+        return preparations.of(asked.text, asked.lookback_ns)
+    except Invalid as error:
+        raise bad_argument("query", error) from error
 
 
 def read_query(text: str) -> Expr:
@@ -124,8 +144,7 @@ def read_query(text: str) -> Expr:
         raise bad_argument("query", error) from error
 
 
-def check_steppable(expression: Expr) -> None:
-    kind = kind_of(expression)
+def check_steppable(kind: Kind) -> None:
     if kind not in (Kind.SCALAR, Kind.VECTOR):
         raise bad_argument(
             "query",
@@ -133,15 +152,12 @@ def check_steppable(expression: Expr) -> None:
         )
 
 
-def evaluated(query: Query, expression: Expr, asked: Question) -> Result:
-    program = evaluate(
-        expression,
+def evaluated(query: Query, prepared: Prepared, asked: Question) -> Result:
+    program = prepared.answer(
         start_ns=asked.start_ns,
         end_ns=asked.end_ns,
         step_ns=asked.step_ns,
-        lookback_ns=asked.lookback_ns,
         cells_max=query.budget.cells_max,
-        text=asked.text,
     )
     try:
         return query.drive(program)

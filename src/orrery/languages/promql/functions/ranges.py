@@ -14,6 +14,8 @@ from orrery.languages.promql.functions.registry import (
 )
 from orrery.languages.promql.values import Floats, Notes, Vector, fail
 
+COUNTER_ENDINGS = ("_total", "_sum", "_count", "_bucket")
+
 
 def absence(arguments: Arguments, vector: Vector) -> Vector:
     """One series of ones at the steps where no row has a sample."""
