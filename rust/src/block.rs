@@ -16,6 +16,7 @@ use crate::section::{SECTION_KINDS, Section, SectionEntry, SectionKind};
 use crate::selector::{Matcher, Target, select_in};
 use crate::series::{SeriesId, SeriesView, series_id};
 use crate::source::{Reader, Source, TimeRange};
+use crate::tenant_rows::TenantRows;
 use crate::varint;
 use memmap2::Mmap;
 use roaring::RoaringBitmap;
@@ -27,7 +28,7 @@ pub struct Block {
     file: Mmap,
     footer: Footer,
     sections: Vec<Section>,
-    tenants: Vec<TenantRow>,
+    tenants: TenantRows,
 }
 
 impl Block {
@@ -35,7 +36,9 @@ impl Block {
         let file = map_file(path)?;
         let opened = layout::get_footer(&file).and_then(|(footer, entries)| {
             let sections = find_sections(&entries, file.len())?;
-            let tenants = read_tenants(&file, &footer, &sections)?;
+            let section = &sections[SectionKind::Tenants as usize - 1];
+            let tenants =
+                TenantRows::open(section, &file, footer.tenant_count, footer.series_count)?;
             Ok((footer, sections, tenants))
         });
         let (footer, sections, tenants) = opened.map_err(|error| named("open", path, error))?;
@@ -60,8 +63,16 @@ impl Block {
         &self.footer
     }
 
-    pub fn tenants(&self) -> &[TenantRow] {
-        &self.tenants
+    pub fn tenant_count(&self) -> usize {
+        self.tenants.len()
+    }
+
+    /// Every tenant's row, read from the file.
+    pub fn tenants(&self) -> Result<Vec<TenantRow>> {
+        let rows = self
+            .tenants
+            .rows(self.section(SectionKind::Tenants), &self.file);
+        rows.map_err(|error| named("read", &self.path, error))
     }
 
     pub fn file_bytes(&self) -> usize {
@@ -111,11 +122,10 @@ impl Block {
         Ok(())
     }
 
-    fn tenant(&self, tenant: &str) -> Option<&TenantRow> {
-        self.tenants
-            .binary_search_by(|row| row.tenant.as_str().cmp(tenant))
-            .ok()
-            .map(|at| &self.tenants[at])
+    pub fn tenant(&self, tenant: &str) -> Result<Option<TenantRow>> {
+        let section = self.section(SectionKind::Tenants);
+        let found = self.tenants.find(section, &self.file, tenant);
+        found.map_err(|error| named("read", &self.path, error))
     }
 
     pub(crate) fn symbols(&self) -> Symbols<'_> {
@@ -311,35 +321,6 @@ fn find_sections(entries: &[SectionEntry], file_bytes: usize) -> Result<Vec<Sect
         .collect()
 }
 
-fn read_tenants(file: &[u8], footer: &Footer, sections: &[Section]) -> Result<Vec<TenantRow>> {
-    let bytes = sections[SectionKind::Tenants as usize - 1].all(file)?;
-    let mut at = 0;
-    let mut tenants: Vec<TenantRow> = Vec::new();
-    let mut series = 0u32;
-    while at < bytes.len() {
-        let row = layout::get_tenant(bytes, &mut at)?;
-        let follows = tenants
-            .last()
-            .is_none_or(|before| before.tenant < row.tenant);
-        if !follows || row.series_first != series {
-            return Err(CoreError::Corrupt(
-                "section tenants: they are out of order".into(),
-            ));
-        }
-        series = series.checked_add(row.series_count).ok_or_else(|| {
-            CoreError::Corrupt("section tenants: they have too many series".into())
-        })?;
-        tenants.push(row);
-    }
-    if series == footer.series_count && tenants.len() == footer.tenant_count as usize {
-        Ok(tenants)
-    } else {
-        Err(CoreError::Corrupt(
-            "section tenants: they do not fit the footer".into(),
-        ))
-    }
-}
-
 pub(crate) fn at_offset(offset: u64, error: CoreError) -> CoreError {
     match error {
         CoreError::Corrupt(cause) => {
@@ -372,14 +353,15 @@ impl BlockSource {
     }
 
     /// The tenant's row, where it may have samples in `range`.
-    fn row(&self, tenant: &str, range: TimeRange) -> Option<&TenantRow> {
-        self.block.tenant(tenant).filter(|row| {
+    fn row(&self, tenant: &str, range: TimeRange) -> Result<Option<TenantRow>> {
+        let row = self.block.tenant(tenant)?;
+        Ok(row.filter(|row| {
             TimeRange {
                 min_ns: row.min_ns,
                 max_ns: row.max_ns,
             }
             .overlaps(&range)
-        })
+        }))
     }
 
     fn select_series(&self, row: &TenantRow, matchers: &[Matcher]) -> Result<RoaringBitmap> {
@@ -413,12 +395,9 @@ impl Source for BlockSource {
         self.deletes_through
     }
 
-    fn tenants(&self) -> Vec<String> {
-        self.block
-            .tenants
-            .iter()
-            .map(|row| row.tenant.clone())
-            .collect()
+    fn tenants(&self) -> Result<Vec<String>> {
+        let rows = self.block.tenants()?;
+        Ok(rows.into_iter().map(|row| row.tenant).collect())
     }
 
     fn time_range(&self) -> Option<TimeRange> {
@@ -431,8 +410,8 @@ impl Source for BlockSource {
         matchers: &[Matcher],
         range: TimeRange,
     ) -> Result<RoaringBitmap> {
-        match self.row(tenant, range) {
-            Some(row) => self.named(self.select_series(row, matchers)),
+        match self.row(tenant, range)? {
+            Some(row) => self.named(self.select_series(&row, matchers)),
             None => Ok(RoaringBitmap::new()),
         }
     }
@@ -462,11 +441,11 @@ impl Source for BlockSource {
     }
 
     fn label_names(&self, tenant: &str, range: TimeRange, out: &mut Vec<String>) -> Result<()> {
-        let Some(row) = self.row(tenant, range) else {
+        let Some(row) = self.row(tenant, range)? else {
             return Ok(());
         };
         out.push("__name__".into());
-        self.named(self.block.index(row).label_names(out))
+        self.named(self.block.index(&row).label_names(out))
     }
 
     fn label_values(
@@ -476,8 +455,8 @@ impl Source for BlockSource {
         range: TimeRange,
         out: &mut Vec<String>,
     ) -> Result<()> {
-        match self.row(tenant, range) {
-            Some(row) => self.named(self.block.index(row).label_values(&Target::of(label), out)),
+        match self.row(tenant, range)? {
+            Some(row) => self.named(self.block.index(&row).label_values(&Target::of(label), out)),
             None => Ok(()),
         }
     }
@@ -489,7 +468,7 @@ pub(crate) mod python {
     use crate::block_layout::TenantRow;
     use crate::source::python::PySource;
     use pyo3::prelude::*;
-    use pyo3::types::PyDict;
+    use pyo3::types::{PyDict, PyIterator, PyList};
     use std::path::PathBuf;
     use std::sync::Arc;
 
@@ -514,6 +493,14 @@ pub(crate) mod python {
             }))
         }
 
+        fn tenants(&self) -> PyBlockTenants {
+            PyBlockTenants(Arc::clone(&self.0))
+        }
+
+        fn tenant_rows<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+            tenants(py, &self.0.tenants()?)
+        }
+
         fn verify(&self, py: Python<'_>) -> PyResult<()> {
             Ok(py.detach(|| self.0.verify())?)
         }
@@ -530,13 +517,33 @@ pub(crate) mod python {
             out.set_item("sample_count", footer.sample_count)?;
             out.set_item("series_count", footer.series_count)?;
             out.set_item("file_bytes", self.0.file_bytes())?;
-            out.set_item("tenants", tenants(py, self.0.tenants())?)?;
             let sections = PyDict::new(py);
             for (name, bytes) in self.0.bytes_by_section() {
                 sections.set_item(name, bytes)?;
             }
             out.set_item("bytes_by_section", sections)?;
             Ok(out)
+        }
+    }
+
+    /// Names found in the file when asked for: none is held.
+    #[pyclass(name = "BlockTenants", frozen)]
+    pub struct PyBlockTenants(Arc<Block>);
+
+    #[pymethods]
+    impl PyBlockTenants {
+        fn __len__(&self) -> usize {
+            self.0.tenant_count()
+        }
+
+        fn __contains__(&self, tenant: &str) -> PyResult<bool> {
+            Ok(self.0.tenant(tenant)?.is_some())
+        }
+
+        fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
+            let rows = py.detach(|| self.0.tenants())?;
+            let names = rows.iter().map(|row| row.tenant.as_str());
+            PyList::new(py, names.collect::<Vec<_>>())?.try_iter()
         }
     }
 
@@ -555,6 +562,7 @@ pub(crate) mod python {
     }
 
     pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add_class::<PyBlockTenants>()?;
         module.add_class::<PyBlock>()
     }
 }

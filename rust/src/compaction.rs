@@ -33,7 +33,10 @@ pub fn write_block(request: &BlockRequest<'_>, path: &Path) -> Result<Option<Blo
     let mut sources: Vec<&Arc<dyn Source>> = request.sources.iter().collect();
     // Rising priority; of equal orders the later argument wins.
     sources.sort_by_key(|source| source.order());
-    let tenants: BTreeSet<String> = sources.iter().flat_map(|source| source.tenants()).collect();
+    let mut tenants = BTreeSet::new();
+    for source in &sources {
+        tenants.extend(source.tenants()?);
+    }
     let mut writer = BlockWriter::create(path, request.options)?;
     for tenant in tenants {
         let mut window = request.window;

@@ -362,12 +362,12 @@ impl Source for Generation {
         self.order.load(Relaxed)
     }
 
-    fn tenants(&self) -> Vec<String> {
+    fn tenants(&self) -> Result<Vec<String>> {
         let indices: Vec<u32> = self.tenants.lock().iter().copied().collect();
         let named = |index| Some(self.table.0.tenant_at(index)?.name.to_string());
         let mut names: Vec<String> = indices.into_iter().filter_map(named).collect();
         names.sort_unstable();
-        names
+        Ok(names)
     }
 
     fn time_range(&self) -> Option<TimeRange> {

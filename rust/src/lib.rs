@@ -56,6 +56,7 @@ pub mod series_table;
 pub mod snapshot;
 pub mod source;
 pub mod stripe;
+pub mod tenant_rows;
 pub mod varint;
 pub mod window;
 pub mod workers;

@@ -160,8 +160,8 @@ impl Source for MemorySource {
         self.deletes_through
     }
 
-    fn tenants(&self) -> Vec<String> {
-        self.tenants.keys().cloned().collect()
+    fn tenants(&self) -> Result<Vec<String>> {
+        Ok(self.tenants.keys().cloned().collect())
     }
 
     fn time_range(&self) -> Option<TimeRange> {

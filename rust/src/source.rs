@@ -31,7 +31,7 @@ pub trait Source: Send + Sync {
     fn deletes_through(&self) -> u64;
 
     /// Tenants with samples here, in byte order.
-    fn tenants(&self) -> Vec<String>;
+    fn tenants(&self) -> Result<Vec<String>>;
 
     /// Bounds of all samples here; None where there are none.
     fn time_range(&self) -> Option<TimeRange>;

@@ -4,7 +4,7 @@ Every function releases the interpreter lock while it works. Errors are those of
 ``orrery.errors``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from os import PathLike
 from typing import Any, final, overload
 
@@ -134,12 +134,25 @@ class Block:
         """What queries and compaction read: with its order among sources, and the offset up to
         which deletes are out of it already."""
 
+    def tenants(self) -> BlockTenants:
+        """Who has samples here."""
+
+    def tenant_rows(self) -> dict[str, dict[str, int]]:
+        """Each tenant's ``series_count sample_count page_bytes min_ns max_ns``."""
+
     def verify(self) -> None:
         """Reads and checks every byte; ``Corrupt`` names the first fault."""
 
     def summary(self) -> dict[str, Any]:
         """``version resolution_ns offset_first offset_last min_ns max_ns sample_count series_count
-        file_bytes``, ``tenants`` (name to counts) and ``bytes_by_section``."""
+        file_bytes`` and ``bytes_by_section``."""
+
+class BlockTenants:
+    """A collection of names, looked for in the block's file when asked for."""
+
+    def __len__(self) -> int: ...
+    def __contains__(self, tenant: object) -> bool: ...
+    def __iter__(self) -> Iterator[str]: ...
 
 # --- checksum.rs
 

@@ -15,14 +15,26 @@ def test_version_1_opens_and_verifies() -> None:
     block.verify()
     summary = block.summary()
     assert (summary["version"], summary["resolution_ns"]) == (1, 0)
-    assert {name: row["series_count"] for name, row in summary["tenants"].items()} == {
+    assert {name: row["series_count"] for name, row in block.tenant_rows().items()} == {
         "a": 3,
         "b": 1,
     }
     assert summary["file_bytes"] == GOLDEN.stat().st_size
     assert summary["sample_count"] == sum(
-        row["sample_count"] for row in summary["tenants"].values()
+        row["sample_count"] for row in block.tenant_rows().values()
     )
+
+
+def test_tenants_are_found_in_the_file() -> None:
+    tenants = Block.open(GOLDEN).tenants()
+    assert (len(tenants), list(tenants)) == (2, ["a", "b"])
+    assert [name in tenants for name in ("", "a", "aa", "b", "c")] == [
+        False,
+        True,
+        False,
+        True,
+        False,
+    ]
 
 
 def test_a_source_carries_its_order() -> None:

@@ -62,7 +62,7 @@ def test_a_head_is_flushed_and_verifies(tmp_path: Path) -> None:
     block.verify()
     found = block.summary()
     assert (found["offset_first"], found["offset_last"]) == (1, 3)
-    assert found["tenants"]["a"]["sample_count"] == 2
+    assert block.tenant_rows()["a"]["sample_count"] == 2
 
 
 def test_head_and_block_merge_and_equal_times_are_one(tmp_path: Path) -> None:

@@ -34,9 +34,9 @@ impl Source for Plain {
         self.deletes_through
     }
 
-    fn tenants(&self) -> Vec<String> {
+    fn tenants(&self) -> Result<Vec<String>> {
         let tenants: BTreeSet<String> = self.series.iter().map(|s| s.0.clone()).collect();
-        tenants.into_iter().collect()
+        Ok(tenants.into_iter().collect())
     }
 
     fn time_range(&self) -> Option<TimeRange> {
@@ -196,7 +196,7 @@ fn put_runs(contents: &mut BTreeMap<i64, Value>, runs: &[Run]) {
 
 fn contents(source: &dyn Source, range: TimeRange) -> Contents {
     let mut out = Contents::new();
-    for tenant in source.tenants() {
+    for tenant in source.tenants().unwrap() {
         for ordinal in source.select(&tenant, &[], range).unwrap() {
             let (mut canonical, mut runs) = (Vec::new(), Vec::new());
             source.canonical(ordinal, &mut canonical).unwrap();
@@ -450,7 +450,7 @@ fn read_what_can_be_read(path: &Path, expected: &Contents) {
         order: 1,
         deletes_through: 0,
     };
-    for tenant in source.tenants() {
+    for tenant in source.tenants().unwrap() {
         let Ok(ordinals) = source.select(&tenant, &[], EVERYTHING) else {
             continue;
         };

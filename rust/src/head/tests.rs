@@ -292,7 +292,7 @@ fn labels_follow_tenant_and_range() {
             .map(ToString::to_string)
             .collect::<BTreeSet<_>>()
     };
-    assert_eq!(source.tenants(), ["t", "u"]);
+    assert_eq!(source.tenants().unwrap(), ["t", "u"]);
     assert_eq!(names(early), set(&["__name__", "host"]));
     assert_eq!(names(ALWAYS), set(&["__name__", "host", "zone"]));
     assert_eq!(values("__name__", ALWAYS), set(&["sys.cpu", "mem"]));

@@ -7,7 +7,7 @@ side, in that order, of every block left out that overlaps them in time.
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from orrery.store.manifest import BlockEntry, DeleteEntry
@@ -37,8 +37,8 @@ class Demands:
     samples that a delete hides. ``settled`` also wants every block written small, whatever its
     age."""
 
-    expired: frozenset[str] = frozenset()
-    deleted: frozenset[str] = frozenset()
+    expired: Collection[str] = frozenset()
+    deleted: Collection[str] = frozenset()
     settled: bool = False
 
 
@@ -156,7 +156,7 @@ def _alone(block: BlockEntry, reason: str) -> Plan:
     return Plan((block,), ((block.min_ns, block.max_ns),), level, reason)
 
 
-def needs_delete(block: BlockEntry, tenants: frozenset[str], delete: DeleteEntry) -> bool:
+def needs_delete(block: BlockEntry, tenants: Collection[str], delete: DeleteEntry) -> bool:
     """Whether the block may hold samples that this delete hides."""
     return (
         block.deletes_through < delete.offset
@@ -169,7 +169,7 @@ def needs_delete(block: BlockEntry, tenants: frozenset[str], delete: DeleteEntry
 
 def needed_deletes(
     deletes: Iterable[DeleteEntry],
-    blocks: Iterable[tuple[BlockEntry, frozenset[str]]],
+    blocks: Iterable[tuple[BlockEntry, Collection[str]]],
 ) -> tuple[DeleteEntry, ...]:
     """Those that some block still needs; the others are out of every block."""
     kept = list(blocks)
@@ -181,7 +181,7 @@ def needed_deletes(
 
 
 def expired_entirely(
-    block: BlockEntry, tenants: frozenset[str], cuts_ns: Mapping[str, int]
+    block: BlockEntry, tenants: Collection[str], cuts_ns: Mapping[str, int]
 ) -> bool:
     """Whether every sample is older than its tenant keeps; ``cuts_ns`` lacks who keeps all."""
     return bool(tenants) and all(
@@ -189,6 +189,6 @@ def expired_entirely(
     )
 
 
-def expired_partly(block: BlockEntry, tenants: frozenset[str], cuts_ns: Mapping[str, int]) -> bool:
+def expired_partly(block: BlockEntry, tenants: Collection[str], cuts_ns: Mapping[str, int]) -> bool:
     """Whether some tenant of the block keeps nothing of it."""
     return any(t in cuts_ns and block.max_ns < cuts_ns[t] for t in tenants)

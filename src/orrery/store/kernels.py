@@ -1,6 +1,6 @@
 """What the store asks of the compiled core: ``native`` binds it, the tests have a fake of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -62,7 +62,7 @@ class BlockSummary:
     max_ns: int
     sample_count: int
     byte_count: int
-    tenants: frozenset[str]
+    tenants: Collection[str]
 
 
 class Bounds(Protocol):

@@ -37,7 +37,7 @@ class NativeKernels:
             max_ns=found["max_ns"],
             sample_count=found["sample_count"],
             byte_count=found["file_bytes"],
-            tenants=frozenset(found["tenants"]),
+            tenants=block.tenants(),
         )
         return block, summary
 

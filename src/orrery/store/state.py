@@ -6,7 +6,7 @@ held over I/O.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -61,7 +61,7 @@ class Ended(Unavailable):
 class OpenBlock:
     entry: BlockEntry
     handle: Block
-    tenants: frozenset[str]
+    tenants: Collection[str]
 
 
 @dataclass(frozen=True, slots=True)
