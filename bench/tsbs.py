@@ -101,7 +101,7 @@ def _varint(value: int) -> bytes:
     return bytes(out)
 
 
-def _message(number: int, content: bytes) -> bytes:
+def message(number: int, content: bytes) -> bytes:
     return bytes([number << 3 | 2]) + _varint(len(content)) + content
 
 
@@ -113,7 +113,7 @@ def remote_write_bodies(workload: Workload, *, series_per_body: int = 1000) -> I
             pairs = sorted({"__name__": f"cpu_{metric}", **host}.items())
             labels.append(
                 b"".join(
-                    _message(1, _message(1, key.encode()) + _message(2, value.encode()))
+                    message(1, message(1, key.encode()) + message(2, value.encode()))
                     for key, value in pairs
                 )
             )
