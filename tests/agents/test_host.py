@@ -7,6 +7,7 @@ import numpy as np
 from orrery.agents.host import HostAgent, host_points
 from orrery.errors import Unavailable
 from orrery.telemetry import Events, handler
+from tests.memory_engine import done
 from tests.tenancy.parts import FakeClock
 
 POINTS = [
@@ -28,6 +29,7 @@ class Sink:
             self.enough.set()
         if self.failure is not None:
             raise self.failure
+        return done(None)
 
 
 def agent(sink, clock, *, log=None, collect=lambda: iter(POINTS)):

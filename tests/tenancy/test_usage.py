@@ -1,4 +1,7 @@
-from orrery.tenancy.usage import UsageSeries
+from concurrent.futures import Future
+
+from orrery.tenancy.usage import WRITES_UNDER_WAY_MAX, UsageSeries
+from tests.memory_engine import done
 from tests.tenancy.parts import Parts
 
 
@@ -9,6 +12,7 @@ def test_usage_becomes_series_of_the_tenant():
     def write(tenant, *, series, time_ns, values):
         assert time_ns == parts.clock.now_ns()
         written[tenant] = dict(zip(series, values.tolist(), strict=True))
+        return done(None)
 
     usage = UsageSeries(
         admission=parts.admission, active_series=lambda tenant: 7, write=write, clock=parts.clock
@@ -22,3 +26,32 @@ def test_usage_becomes_series_of_the_tenant():
     assert series["orrery_tenant_active_series", ()] == 7
     assert series["orrery_tenant_limit", (("limit", "active_series"),)] == 1_000_000
     assert usage.write() == 0
+
+
+def test_many_tenants_are_on_their_way_at_once():
+    parts, under_way, most = Parts(), [], []
+
+    def write(tenant, *, series, time_ns, values):
+        written = Later(under_way)
+        under_way.append(written)
+        most.append(len(under_way))
+        return written
+
+    usage = UsageSeries(
+        admission=parts.admission, active_series=lambda tenant: 7, write=write, clock=parts.clock
+    )
+    for number in range(WRITES_UNDER_WAY_MAX + 10):
+        parts.admission.accepted(f"t{number}", 1)
+    assert usage.write() == WRITES_UNDER_WAY_MAX + 10
+    assert (max(most), under_way) == (WRITES_UNDER_WAY_MAX, [])
+
+
+class Later(Future):
+    """Done once it is waited for."""
+
+    def __init__(self, under_way):
+        super().__init__()
+        self.under_way = under_way
+
+    def result(self, timeout=None):
+        self.under_way.remove(self)

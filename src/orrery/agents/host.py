@@ -13,7 +13,7 @@ from orrery.agents.periodic import Periodic
 from orrery.clock import Clock
 from orrery.errors import OrreryError
 from orrery.model.effects import Labels
-from orrery.model.points import Point, WritePoints
+from orrery.model.points import WRITE_SECONDS_MAX, Point, WritePoints
 from orrery.telemetry import Event, Events
 
 MEMORY_NAMES = {
@@ -79,12 +79,13 @@ class HostAgent:
 
     def write_once(self) -> None:
         points = list(self._collect())
-        self._write(
+        written = self._write(
             self._tenant,
             series=[(name, self._labelled(labels)) for name, labels, _ in points],
             time_ns=self._clock.now_ns(),
             values=np.array([value for _, _, value in points], dtype=np.float64),
         )
+        written.result(WRITE_SECONDS_MAX)
 
     def _labelled(self, labels: Labels) -> Labels:
         return tuple(sorted((*labels, self._instance)))

@@ -16,8 +16,6 @@ from orrery.kernels.batch import Batch
 from orrery.kernels.columns import decode_columns
 from orrery.kernels.series import encode_series
 
-OWN_WRITE_SECONDS_MAX = 60.0
-
 
 class Front:
     """``is_durable`` tells whether a tenant's writes wait for the disk."""
@@ -65,16 +63,14 @@ class OwnSeries:
         series: Sequence[tuple[str, tuple[Label, ...]]],
         time_ns: int,
         values: NDArray[np.float64],
-    ) -> None:
-        if not series:
-            return
+    ) -> "Future[Written]":
         batch = decode_columns(
             [encode_series(name, "", list(labels)) for name, labels in series],
             np.arange(len(series) + 1, dtype=np.int64),
             np.full(len(series), time_ns, dtype=np.int64),
             values,
         )
-        self._accept.write_own(tenant, batch).result(OWN_WRITE_SECONDS_MAX)
+        return self._accept.write_own(tenant, batch)
 
 
 def _settle(answer: "Future[Written]", logged: "Future[int | None]") -> None:
