@@ -99,7 +99,18 @@ def test_every_setting_is_described_and_valid_by_default():
 
 
 def test_numbers_carry_their_unit_in_the_name():
-    units = ("bytes", "seconds", "threads", "max", "min", "series", "samples", "count", "day")
+    units = (
+        "bytes",
+        "days",
+        "seconds",
+        "threads",
+        "max",
+        "min",
+        "series",
+        "samples",
+        "count",
+        "day",
+    )
     for setting in described():
         if setting.type in (int, float):
             words = setting.name.split(".")[-1].split("_")

@@ -55,6 +55,7 @@ from orrery.store.engine import Store, Upkeep
 from orrery.store.layout import DataDirectory
 from orrery.store.manifest import ManifestStore
 from orrery.store.native import NativeKernels
+from orrery.store.scrub import TICK_SECONDS, Scrub
 from orrery.telemetry import Event, Events, StoreTelemetry, Telemetry, log_to
 from orrery.tenancy.access import Access, OpenAccess, TokenAccess, check_exposure
 from orrery.tenancy.administration import Administration
@@ -89,6 +90,7 @@ class Engine:
     accept: Accept
     schedule: Schedule
     queries: Queries
+    watch: StoreTelemetry
     clock: Clock
 
     def close(self) -> None:
@@ -190,6 +192,7 @@ def _engine(
             on_slow=watch.slow_query,
             slow_seconds=settings.query_slow_seconds,
         ),
+        watch=watch,
         clock=clock,
     )
     watch.follow(store.statistics)
@@ -424,6 +427,16 @@ def _agents(
                 events=events,
             )
         )
+    if settings.scrub_days:
+        scrub = Scrub(
+            blocks=engine.store.blocks,
+            path_of=lambda name: str(engine.directory.blocks_path / name),
+            kernels=engine.store.kernels,
+            clock=clock,
+            observe=engine.watch.observe,
+            days=settings.scrub_days,
+        )
+        agents.append(every(TICK_SECONDS, "scrub", scrub.step))
     if settings.usage_seconds:
         usage = UsageSeries(
             admission=engine.admission,

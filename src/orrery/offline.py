@@ -21,6 +21,7 @@ from orrery.settings import of_environment
 from orrery.store.inspect import Inspection
 from orrery.store.layout import DataDirectory
 from orrery.store.native import NativeKernels
+from orrery.store.verify import Verification
 from orrery.telemetry import Events
 from orrery.tenancy.administration import Administration
 from orrery.tenancy.documents import Documents
@@ -80,7 +81,7 @@ def verify(data_dir: Path, target: str | None = None) -> Iterator[Row]:
     """The directory, or the backups at ``target``."""
     if target is not None:
         return verified(_target(target))
-    return Inspection(data_dir, kernels=NativeKernels()).verify()
+    return Verification(data_dir, kernels=NativeKernels()).rows()
 
 
 # --- backups

@@ -201,6 +201,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     block_range_seconds_max: Annotated[
         int, Meta(ge=3600, description="longest time range of a compacted block")
     ] = 7 * 86_400
+    scrub_days: Annotated[
+        float,
+        Meta(ge=0, description="every block is read and checked once in so many days; 0: never"),
+    ] = 7.0
     clock_jump_hold_seconds: Annotated[
         float,
         Meta(

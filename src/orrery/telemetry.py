@@ -90,6 +90,12 @@ class Telemetry:
             "orrery_store_failures", "Background work that failed and is tried again.", "work"
         )
 
+        self.scrubbed_bytes = self._counter(
+            "orrery_scrubbed_bytes", "Bytes of blocks read and found well by the scrub."
+        )
+        self.damage_found = self._counter(
+            "orrery_damage_found", "Blocks that the scrub found damaged, once a round each."
+        )
         self.clock_offset_seconds = self._gauge(
             "orrery_clock_offset_seconds", "How far the wall clock jumped and is not believed yet."
         )
@@ -156,6 +162,9 @@ class Event(StrEnum):
     BLOCKS_EXPIRED = "blocks_expired"
     FILES_REMOVED = "files_removed"
     SERIES_SWEPT = "series_swept"
+    BLOCK_SCRUBBED = "block_scrubbed"
+    SCRUB_FAILED = "scrub_failed"
+    DAMAGE_FOUND = "damage_found"
     CLOCK_JUMPED = "clock_jumped"
     CLOCK_BELIEVED = "clock_believed"
     LOG_TRIM_FAILED = "log_trim_failed"
@@ -272,6 +281,14 @@ class StoreTelemetry:
             self._telemetry.flush_seconds.observe(seconds)
         elif known is Event.COMPACTION_DONE and isinstance(seconds, float):
             self._telemetry.compaction_seconds.observe(seconds)
+        elif known is Event.BLOCK_SCRUBBED and isinstance(size := fields["bytes"], int):
+            self._telemetry.scrubbed_bytes.inc(size)
+            self._events.debug(known, **fields)
+            return
+        elif known is Event.DAMAGE_FOUND:
+            self._telemetry.damage_found.inc()
+            self._events.error(known, failure=None, **fields)
+            return
         if "error" in fields:
             self._telemetry.store_failures.labels(event.removesuffix("_failed")).inc()
             self._events.error(known, failure=None, **fields)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from orrery.store.inspect import Inspection
+from orrery.store.verify import Verification
 from tests.reliability import crash_writer
 from tests.store.cores import NativeCore
 
@@ -89,7 +89,7 @@ def test_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
         with crash_writer.open_store(tmp_path) as db:
             settle(db.read(), models, numbers, last)
         operations += sum(numbers) - before
-        rows = list(Inspection(tmp_path, kernels=NativeCore().kernels).verify())
+        rows = list(Verification(tmp_path, kernels=NativeCore().kernels).rows())
         assert [row for row in rows if not row["ok"]] == [], f"seed {seed}"
     assert {phase: ended_in[phase] for phase in crash_writer.PHASES if not ended_in[phase]} == {}
     assert events["flush_done"] > lives, f"seed {seed}: {events}"

@@ -19,7 +19,7 @@ from orrery.kernels.line_protocol import decode_line_protocol
 from orrery.kernels.series import encode_series
 from orrery.log.local import LogLimits
 from orrery.store.bounds import HOUR_NS
-from orrery.store.inspect import Inspection
+from orrery.store.verify import Verification
 from tests.store.cores import NativeCore, raw_samples
 from tests.store.harness import NOW_NS, Running
 
@@ -117,7 +117,7 @@ def test_a_directory_of_format_1_opens_and_answers(directory):
 
 
 def test_it_verifies_as_it_stands(directory):
-    rows = list(Inspection(directory, kernels=NativeCore().kernels).verify())
+    rows = list(Verification(directory, kernels=NativeCore().kernels).rows())
     assert len(rows) > 10
     assert [row for row in rows if not row["ok"]] == []
 

@@ -40,33 +40,6 @@ def test_records_are_described(filled, core):
     assert kinds == ["samples", "metadata", "delete", "samples", "samples"]
 
 
-def test_a_good_directory_verifies(filled, core):
-    rows = list(Inspection(filled, kernels=core.kernels).verify())
-    assert {row["part"] for row in rows} == {"manifest", "object", "segment", "block"}
-    assert [row for row in rows if not row["ok"]] == []
-
-
-@pytest.mark.parametrize("core", ["native"], indirect=True)
-@pytest.mark.parametrize(
-    ("pattern", "part"),
-    [
-        ("log/0/*.log", "segment"),
-        ("objects/partitions/0/manifest/*.json", "manifest"),
-        ("objects/partitions/0/checkpoints/*", "object"),
-        ("objects/partitions/0/metadata/*", "object"),
-        ("blocks/*.block", "block"),
-    ],
-)
-def test_damage_is_found_where_it_is(filled, core, pattern, part):
-    path = sorted(filled.glob(pattern))[-1]
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 4
-    path.write_bytes(content)
-    bad = [r for r in Inspection(filled, kernels=core.kernels).verify() if not r["ok"]]
-    assert [row["part"] for row in bad][:1] == [part]
-    assert bad[0]["error"]
-
-
 def test_what_is_no_data_directory_is_refused(tmp_path, core):
     with pytest.raises(Invalid, match="no readable file 'format'"):
         Inspection(tmp_path, kernels=core.kernels)

@@ -16,9 +16,9 @@ from orrery.kernels.block import Block
 from orrery.objects.local import LocalObjects
 from orrery.objects.memory import MemoryObjects
 from orrery.store.documents import encode_document
-from orrery.store.inspect import Inspection
 from orrery.store.layout import DataDirectory
 from orrery.store.pins import LEASE_SECONDS, PINS_MAX
+from orrery.store.verify import Verification
 from orrery.transfer.backup import Backups
 from orrery.transfer.catalog import (
     BACKUPS,
@@ -39,6 +39,8 @@ from tests.store.harness import NOW_NS as T
 from tests.store.harness import FakeClock, Running
 
 CORE = NativeCore()
+LIMITS = encode_document({"limits": {}}, format_version=1)
+OTHER = encode_document(["whatever somebody stores"], format_version=1)
 GOLDEN = Path(__file__).parents[1] / "golden" / "formats" / "backup_v1.json"
 
 
@@ -105,8 +107,8 @@ def fill(db):
     for number in range(50):
         db.write((f"late{number % 7}", T + number, float(number)))
     db.delete("late3", T, T + 20)
-    db.objects.put("control/tenants/acme/000000000001", b"limits")
-    db.objects.put("anything/else", b"that somebody stores")
+    db.objects.put("control/tenants/acme/000000000001", LIMITS)
+    db.objects.put("anything/else", OTHER)
     (db.path / "audit.log").write_bytes(b'{"action":"x"}\n')
 
 
@@ -115,10 +117,10 @@ def test_what_was_backed_up_is_answered_again(db, target, tmp_path):
     told = back_up(db, target)
     assert read_restored(target, tmp_path / "back") == db.read()
     restored = LocalObjects(tmp_path / "back" / "objects", owned=False)
-    assert restored.get("control/tenants/acme/000000000001") == b"limits"
-    assert restored.get("anything/else") == b"that somebody stores"
+    assert restored.get("control/tenants/acme/000000000001") == LIMITS
+    assert restored.get("anything/else") == OTHER
     assert (tmp_path / "back" / "audit.log").read_bytes() == b'{"action":"x"}\n'
-    rows = list(Inspection(tmp_path / "back", kernels=CORE.kernels).verify())
+    rows = list(Verification(tmp_path / "back", kernels=CORE.kernels).rows())
     assert [row for row in rows if not row["ok"]] == []
     assert told["end_offset"] == db.store.statistics()["next_offset"]
 

@@ -13,6 +13,9 @@ from orrery.kernels.checksum import crc32c
 
 Document = TypeVar("Document")
 
+FORMAT_MAX = 1
+"""The highest format number that any kind of document has reached."""
+
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding any bytes as JSON may raise."""
 
@@ -33,19 +36,35 @@ def decode_document(
     content: bytes, kind: type[Document], *, name: str, format_version: int
 ) -> Document:
     """``name`` is the object's, for the error."""
-    try:
-        envelope = msgspec.json.decode(content, type=_Envelope)
-    except UNREADABLE as error:
-        raise Corrupt(f"cannot read {name!r}: {error}") from error
+    envelope = _opened(content, name)
     if envelope.format != format_version:
         raise Invalid(
             f"cannot read {name!r}: its format is {envelope.format}, this release reads "
             f"{format_version}: run `pip install --upgrade orrery-db`"
         )
-    body = bytes(envelope.document)
-    if f"{crc32c(body):08x}" != envelope.crc32c:
-        raise Corrupt(f"cannot read {name!r}: its checksum is wrong")
+    _check(envelope, name)
     try:
-        return msgspec.json.decode(body, type=kind)
+        return msgspec.json.decode(envelope.document, type=kind)
     except UNREADABLE as error:
         raise Corrupt(f"cannot read {name!r}: {error}") from error
+
+
+def check_document(content: bytes, *, name: str) -> None:
+    """The envelope and its checksum, of whatever kind the document is."""
+    envelope = _opened(content, name)
+    if not 1 <= envelope.format <= FORMAT_MAX:
+        # The checksum does not cover it.
+        raise Corrupt(f"cannot read {name!r}: no document has the format {envelope.format}")
+    _check(envelope, name)
+
+
+def _opened(content: bytes, name: str) -> _Envelope:
+    try:
+        return msgspec.json.decode(content, type=_Envelope)
+    except UNREADABLE as error:
+        raise Corrupt(f"cannot read {name!r}: {error}") from error
+
+
+def _check(envelope: _Envelope, name: str) -> None:
+    if f"{crc32c(bytes(envelope.document)):08x}" != envelope.crc32c:
+        raise Corrupt(f"cannot read {name!r}: its checksum is wrong")

@@ -1,11 +1,11 @@
-"""Looks into a data directory without owning it: describes and verifies log, manifest and blocks.
+"""Looks into a data directory without owning it: describes log, manifest and blocks.
 
-Called by ``app`` for ``orrery inspect`` and ``orrery verify``; a server may be running, so what
-goes away while it is read was let go of and is passed over.
+Called by ``offline`` for ``orrery inspect``; a server may be running, so what goes away while it
+is read was let go of and is passed over.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
@@ -18,7 +18,6 @@ from orrery.objects.local import LocalObjects
 from orrery.store.kernels import Kernels
 from orrery.store.layout import DataDirectory
 from orrery.store.manifest import Manifest, ManifestStore, partition_prefix
-from orrery.store.metadata import Metadata
 
 Row = dict[str, object]
 PARTS = ("log", "manifest", "blocks")
@@ -53,12 +52,6 @@ class Inspection:
                 found.add(str(row["tenant"]))
         return found
 
-    def verify(self) -> Iterator[Row]:
-        """Reads every stored byte; a row each part with ``ok`` and, where it is not, ``error``."""
-        yield from self._verify_manifests()
-        yield from self._verify_log()
-        yield from self._verify_blocks()
-
     # --- manifest, checkpoints, metadata
 
     def _partitions(self) -> list[int]:
@@ -90,30 +83,6 @@ class Inspection:
             sizes = dict(self._objects.list(partition_prefix(partition)))
             for name in manifest.objects():
                 yield {"part": "object", "name": name, "bytes": sizes.get(name)}
-
-    def _verify_manifests(self) -> Iterator[Row]:
-        for partition in self._partitions():
-            store = ManifestStore(self._objects, partition=partition)
-            for version in store.versions():
-                row = {"part": "manifest", "partition": partition, "version": version}
-                yield from _checked(row, lambda v=version, s=store: s.read(v))  # type: ignore[misc]
-        for name in sorted(self._listed_objects()):
-            row = {"part": "object", "name": name}
-            yield from _checked(row, lambda name=name: self._load(name))  # type: ignore[misc]
-
-    def _load(self, name: str) -> None:
-        """As opening would: definitions and metadata are parsed and their checksums checked."""
-        content = self._objects.get(name)
-        if content is None:
-            if name in self._listed_objects():
-                raise FileNotFoundError(f"object {name!r} is listed and missing")
-        elif name.endswith(".series"):
-            self._kernels.series_table().load_definitions(content)
-        else:
-            Metadata(per_tenant_max=2**62).load(content, name=name)
-
-    def _listed_objects(self) -> set[str]:
-        return {name for _, manifest in self._manifests() for name in manifest.objects()}
 
     # --- log
 
@@ -154,30 +123,6 @@ class Inspection:
             except OrreryError as error:
                 yield {**row, "error": str(error)}
 
-    def _verify_log(self) -> Iterator[Row]:
-        expected: dict[int, int] = {}
-        for partition, first, path, last in self._segments():
-            row: Row = {"part": "segment", "partition": partition, "path": str(path)}
-            try:
-                scan = read_segment(self._disk, path, partition=partition, first_offset=first)
-                for start, end in scan.spans:
-                    self._kernels.describe_record(scan.content[start:end])
-            except OrreryError as error:
-                expected.pop(partition, None)
-                if path.exists():
-                    yield {**row, "ok": False, "error": str(error)}
-                continue
-            row |= {"records": len(scan.spans), "torn_bytes": scan.torn_bytes}
-            before = expected.get(partition, first)
-            expected[partition] = scan.next_offset
-            if before != first:
-                missing = f"records {before}..{first - 1} before this segment are missing"
-                yield {**row, "ok": False, "error": missing}
-            elif scan.torn_bytes and not last:
-                yield {**row, "ok": False, "error": f"bad frame at byte {scan.end}"}
-            else:
-                yield {**row, "ok": True}
-
     # --- blocks
 
     def _listed_blocks(self) -> list[tuple[int, Row]]:
@@ -202,26 +147,5 @@ class Inspection:
                 if path.name not in names:
                     yield {"part": "unlisted", "name": path.name, "bytes": path.stat().st_size}
 
-    def _verify_blocks(self) -> Iterator[Row]:
-        for partition, entry in self._listed_blocks():
-            row: Row = {"part": "block", "partition": partition, "name": entry["name"]}
-            for checked in _checked(row, lambda entry=entry: self._verify_block(entry)):  # type: ignore[misc]
-                still_listed = any(e["name"] == entry["name"] for _, e in self._listed_blocks())
-                if checked["ok"] or still_listed:
-                    yield checked
-
-    def _verify_block(self, entry: Row) -> None:
-        block, _ = self._kernels.open_block(str(self._block_path(entry)))
-        block.verify()
-
     def _block_path(self, entry: Row) -> Path:
         return self._directory.blocks_path / str(entry["name"])
-
-
-def _checked(row: Row, check: Callable[[], object]) -> Iterator[Row]:
-    try:
-        check()
-    except (OrreryError, OSError) as error:
-        yield {**row, "ok": False, "error": str(error)}
-    else:
-        yield {**row, "ok": True}
