@@ -38,12 +38,8 @@ struct Plan {
     cost_bytes: usize,
 }
 
-/// The cheapest width for the residuals against one reference.
-fn plan_against(residuals: &[i64], reference: i64) -> Plan {
-    let all = residuals
-        .iter()
-        .fold(0u64, |all, &r| all | (r.wrapping_sub(reference)) as u64);
-    let width_max = bit_length(all);
+/// The cheapest width for the residuals against one reference; `width_max` bits hold them all.
+fn plan_against(residuals: &[i64], reference: i64, width_max: u32) -> Plan {
     let count = residuals.len();
     let mut best = Plan {
         reference,
@@ -54,10 +50,7 @@ fn plan_against(residuals: &[i64], reference: i64) -> Plan {
     if width_max <= 2 {
         return best;
     }
-    let mut of_length = [0u8; 65];
-    for &residual in residuals {
-        of_length[bit_length(residual.wrapping_sub(reference) as u64) as usize] += 1;
-    }
+    let of_length = count_lengths(residuals, reference);
     let mut patches = 0usize;
     for width in (0..width_max).rev() {
         patches += of_length[width as usize + 1] as usize;
@@ -78,6 +71,25 @@ fn plan_against(residuals: &[i64], reference: i64) -> Plan {
     best
 }
 
+/// How many residuals have each length in bits. Two tables take turns: neighbours mostly have one
+/// length, and a count would wait for the one before it.
+fn count_lengths(residuals: &[i64], reference: i64) -> [u8; 65] {
+    let (mut even, mut odd) = ([0u8; 65], [0u8; 65]);
+    let length = |residual: i64| bit_length(residual.wrapping_sub(reference) as u64) as usize;
+    let mut pairs = residuals.chunks_exact(2);
+    for pair in &mut pairs {
+        even[length(pair[0])] += 1;
+        odd[length(pair[1])] += 1;
+    }
+    for &residual in pairs.remainder() {
+        even[length(residual)] += 1;
+    }
+    for (count, other) in even.iter_mut().zip(odd) {
+        *count += other;
+    }
+    even
+}
+
 /// Chooses reference and width. The reference is the smallest residual, or the second smallest
 /// where one low outlier (a counter reset) would widen all the others: it wraps and is patched.
 fn plan(residuals: &[i64]) -> Plan {
@@ -87,10 +99,13 @@ fn plan(residuals: &[i64]) -> Plan {
         low = low.min(residual);
         high = high.max(residual);
     }
-    let best = plan_against(residuals, low);
+    let best = plan_against(residuals, low, bit_length(high.wrapping_sub(low) as u64));
     let gap = second.wrapping_sub(low) as u64;
     if residuals.len() > 2 && gap > high.wrapping_sub(second) as u64 {
-        let other = plan_against(residuals, second);
+        // The outlier wraps to the greatest of all.
+        let all = low.wrapping_sub(second) as u64 | high.wrapping_sub(second) as u64;
+        let width_max = bit_length(all);
+        let other = plan_against(residuals, second, width_max);
         if other.cost_bytes < best.cost_bytes {
             return other;
         }

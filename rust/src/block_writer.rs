@@ -74,6 +74,9 @@ pub struct BlockWriter {
     /// Time pages of this tenant by hash, count, first and last: never shared between tenants, so
     /// that nobody can aim a collision at somebody else's times.
     time_pages: HashMap<(u128, u32, i64, i64), u32>,
+    /// What the series before took, which most have in common with it.
+    last_times_ns: Vec<i64>,
+    last_times_index: Option<u32>,
     times: Grouped,
     time_before: TimeEntry,
     chunks: Grouped,
@@ -102,6 +105,8 @@ impl BlockWriter {
             position: 0,
             page: Vec::new(),
             time_pages: HashMap::new(),
+            last_times_ns: Vec::new(),
+            last_times_index: None,
             times: Grouped::default(),
             time_before: TimeEntry::default(),
             chunks: Grouped::default(),
@@ -137,6 +142,7 @@ impl BlockWriter {
         );
         self.tenants.retain(|(row, _)| row.series_count > 0);
         self.time_pages.clear();
+        self.last_times_index = None;
         let row = TenantRow {
             tenant: tenant.to_owned(),
             series_first: self.definitions.len() as u32,
@@ -149,18 +155,22 @@ impl BlockWriter {
 
     /// Adds a series with its samples; series come in the order of (name, canonical bytes), runs
     /// ascend and are not empty.
-    pub fn add_series(&mut self, id: SeriesId, canonical: &[u8], runs: &[Run]) -> Result<()> {
+    pub fn add_series(
+        &mut self,
+        id: SeriesId,
+        series: &SeriesView<'_>,
+        runs: &[Run],
+    ) -> Result<()> {
         let ordinal = u32::try_from(self.definitions.len())
             .ok()
             .filter(|&ordinal| ordinal < u32::MAX)
             .ok_or_else(|| CoreError::Exhausted("cannot write a block: too many series".into()))?;
-        let view = SeriesView::parse(canonical)?;
-        let symbols = self.intern(&view)?;
+        let symbols = self.intern(series)?;
         let (_, builder) = self
             .tenants
             .last_mut()
             .ok_or_else(|| CoreError::Invalid("cannot write a series before its tenant".into()))?;
-        builder.add(&symbols, &view, ordinal, &mut self.symbols)?;
+        builder.add(&symbols, series, ordinal, &mut self.symbols)?;
         self.definitions.push(symbols);
         self.ids.extend_from_slice(&id.to_le_bytes());
         if self.chunks.next() {
@@ -180,17 +190,25 @@ impl BlockWriter {
         Ok(())
     }
 
+    /// Neighbours share most of their strings, place by place: those are compared, not looked up.
     fn intern(&mut self, view: &SeriesView<'_>) -> Result<SeriesSymbols> {
+        let before = self.definitions.last();
+        let symbols = &mut self.symbols;
         let mut labels = Vec::with_capacity(view.labels.len());
-        for &(label, value) in &view.labels {
-            labels.push((self.symbols.intern(label)?, self.symbols.intern(value)?));
+        for (at, &(label, value)) in view.labels.iter().enumerate() {
+            let near = before.and_then(|before| before.labels.get(at).copied());
+            let (near_label, near_value) = near.unzip();
+            labels.push((
+                symbols.intern_near(label, near_label)?,
+                symbols.intern_near(value, near_value)?,
+            ));
         }
         let field = match view.field {
             "" => None,
-            field => Some(self.symbols.intern(field)?),
+            field => Some(symbols.intern_near(field, before.and_then(|before| before.field))?),
         };
         Ok(SeriesSymbols {
-            name: self.symbols.intern(view.name)?,
+            name: symbols.intern_near(view.name, before.map(|before| before.name))?,
             field,
             labels,
         })
@@ -233,6 +251,20 @@ impl BlockWriter {
 
     /// The index of the time page with these times, written where the tenant has none yet.
     fn time_page(&mut self, times_ns: &[i64]) -> Result<u32> {
+        if let Some(index) = self
+            .last_times_index
+            .filter(|_| self.last_times_ns == times_ns)
+        {
+            return Ok(index);
+        }
+        let index = self.time_page_by_hash(times_ns)?;
+        self.last_times_index = Some(index);
+        self.last_times_ns.clear();
+        self.last_times_ns.extend_from_slice(times_ns);
+        Ok(index)
+    }
+
+    fn time_page_by_hash(&mut self, times_ns: &[i64]) -> Result<u32> {
         let (first, last) = (times_ns[0], times_ns[times_ns.len() - 1]);
         let key = (hash_of(times_ns), times_ns.len() as u32, first, last);
         if let Some(&index) = self.time_pages.get(&key) {

@@ -65,31 +65,32 @@ fn write_tenant(
             walks.push(walk);
         }
     }
-    let mut runs = Vec::new();
+    let (mut runs, mut canonical) = (Vec::new(), Vec::new());
     while let Some(first) = lowest(&walks) {
         if request.cancel.load(Memory::Relaxed) {
             return Err(CoreError::Unavailable(
                 "cannot write a block: cancelled".into(),
             ));
         }
-        let canonical = walks[first].canonical.clone();
         let id = walks[first].id();
+        std::mem::swap(&mut canonical, &mut walks[first].canonical);
+        let series = SeriesView::parse(&canonical)?;
         let mut at = first;
-        while at < walks.len() {
-            if walks[at].canonical != canonical {
-                at += 1;
-                continue;
-            }
-            walks[at].read(tenant, window, request.deletes, &mut runs)?;
+        loop {
+            walks[at].read(tenant, window, request.deletes, &series, &mut runs)?;
             if walks[at].advance()? {
                 at += 1;
             } else {
                 walks.remove(at);
             }
+            let Some(next) = (at..walks.len()).find(|&at| walks[at].canonical == canonical) else {
+                break;
+            };
+            at = next;
         }
         let merged = merge_runs(std::mem::take(&mut runs), &[]);
         if !merged.is_empty() {
-            writer.add_series(id, &canonical, &merged)?;
+            writer.add_series(id, &series, &merged)?;
         }
     }
     Ok(())
@@ -149,7 +150,6 @@ impl<'a> Walk<'a> {
         self.next += 1;
         self.canonical.clear();
         self.source.canonical(ordinal, &mut self.canonical)?;
-        SeriesView::parse(&self.canonical)?;
         Ok(true)
     }
 
@@ -167,14 +167,14 @@ impl<'a> Walk<'a> {
         tenant: &str,
         window: TimeRange,
         deletes: &[Delete],
+        series: &SeriesView<'_>,
         runs: &mut Vec<Run>,
     ) -> Result<()> {
         let from = runs.len();
         let ordinal = self.ordinal();
         self.reader.read(ordinal, window, runs)?;
         if !deletes.is_empty() {
-            let view = SeriesView::parse(&self.canonical)?;
-            let hidden = hidden_ranges(deletes, self.source, tenant, &view);
+            let hidden = hidden_ranges(deletes, self.source, tenant, series);
             for run in &mut runs[from..] {
                 hide(run, &hidden);
             }

@@ -52,6 +52,14 @@ impl Interner {
         text_of(&self.bytes, &self.ends, symbol)
     }
 
+    /// As [`Self::intern`]; cheaper where `near` stands for the text.
+    pub fn intern_near(&mut self, text: &str, near: Option<u32>) -> Result<u32> {
+        match near {
+            Some(symbol) if self.get(symbol) == text.as_bytes() => Ok(symbol),
+            _ => self.intern(text),
+        }
+    }
+
     pub fn intern(&mut self, text: &str) -> Result<u32> {
         let hash = self.hasher.hash_one(text.as_bytes());
         let (bytes, ends) = (&self.bytes, &self.ends);
@@ -122,10 +130,16 @@ pub struct SortedSymbols {
 /// Ranges of ordinals, rising: (first, count).
 type Ranges = Vec<(u32, u32)>;
 
+/// A dictionary, a label in it (0 where it is of no label), and a value.
+type Posting = (Dictionary, u32, u32);
+
 /// Collects the dictionaries of one tenant; symbols are the interner's until [`Self::write`].
 #[derive(Default)]
 pub struct IndexBuilder {
-    postings: HashMap<(Dictionary, u32, u32), Ranges>,
+    places: HashMap<Posting, u32>,
+    postings: Vec<Ranges>,
+    /// Postings of the series before and their places: neighbours share most.
+    recent: Vec<(Posting, u32)>,
     /// `PromQL` names by name and field, so that a name is put together once, not once a series.
     names: HashMap<(u32, u32), (u32, Option<u32>)>,
 }
@@ -148,31 +162,50 @@ impl IndexBuilder {
                 .insert(promql_symbols(view, symbols)?)
                 .get(),
         };
-        self.post(Dictionary::PromqlName, 0, exact, ordinal);
-        if let Some(alias) = alias {
-            self.post(Dictionary::PromqlAlias, 0, alias, ordinal);
-        }
-        self.post(Dictionary::Measurement, 0, series.name, ordinal);
-        if let Some(field) = series.field {
-            self.post(Dictionary::Field, 0, field, ordinal);
-        }
-        for &(label, value) in &series.labels {
-            self.post(Dictionary::Label, label, value, ordinal);
+        let named = [
+            Some((Dictionary::PromqlName, 0, exact)),
+            alias.map(|alias| (Dictionary::PromqlAlias, 0, alias)),
+            Some((Dictionary::Measurement, 0, series.name)),
+            series.field.map(|field| (Dictionary::Field, 0, field)),
+        ];
+        let labels = series.labels.iter();
+        let labels = labels.map(|&(label, value)| (Dictionary::Label, label, value));
+        for (at, posting) in named.into_iter().flatten().chain(labels).enumerate() {
+            self.post(at, posting, ordinal);
         }
         Ok(())
     }
 
-    fn post(&mut self, dictionary: Dictionary, label: u32, value: u32, ordinal: u32) {
-        let ranges = self.postings.entry((dictionary, label, value)).or_default();
+    fn post(&mut self, at: usize, posting: Posting, ordinal: u32) {
+        let place = match self.recent.get(at) {
+            Some(&(recent, place)) if recent == posting => place,
+            _ => self.place(at, posting),
+        };
+        let ranges = &mut self.postings[place as usize];
         match ranges.last_mut() {
             Some((first, count)) if *first + *count == ordinal => *count += 1,
             _ => ranges.push((ordinal, 1)),
         }
     }
 
+    fn place(&mut self, at: usize, posting: Posting) -> u32 {
+        let place = *self.places.entry(posting).or_insert_with(|| {
+            self.postings.push(Ranges::new());
+            self.postings.len() as u32 - 1
+        });
+        match self.recent.get_mut(at) {
+            Some(recent) => *recent = (posting, place),
+            None => self.recent.push((posting, place)),
+        }
+        place
+    }
+
     /// Appends the tenant's rows; gives the first label row and their number.
-    pub fn write(self, rank: &[u32], out: &mut IndexBytes) -> (u64, u32) {
-        let mut rows: Vec<((Dictionary, u32, u32), Ranges)> = self.postings.into_iter().collect();
+    pub fn write(mut self, rank: &[u32], out: &mut IndexBytes) -> (u64, u32) {
+        let mut rows: Vec<(Posting, Ranges)> = Vec::with_capacity(self.places.len());
+        for (posting, place) in self.places {
+            rows.push((posting, std::mem::take(&mut self.postings[place as usize])));
+        }
         for ((dictionary, label, value), _) in &mut rows {
             if *dictionary == Dictionary::Label {
                 *label = rank[*label as usize];

@@ -70,10 +70,30 @@ struct Decimals {
     exceptions: Vec<(usize, u64)>,
 }
 
+/// Fills `numbers` in one walk without a branch; says whether every value is a whole number.
+fn all_whole(values: &[u64], exponent: usize, numbers: &mut [i64]) -> bool {
+    let scale = POWERS[exponent];
+    let mut wrong = 0u64;
+    for (number, &bits) in numbers.iter_mut().zip(values) {
+        let scaled = f64::from_bits(bits) * scale;
+        *number = rounded(scaled);
+        let fits = scaled.abs() < WHOLE_MAX;
+        wrong |= divided(*number, scale).to_bits() ^ bits | u64::from(!fits);
+    }
+    wrong == 0
+}
+
 /// The column as decimals, where nearly all of it is.
 fn decimals(values: &[u64]) -> Option<Decimals> {
     let mut exponent = sampled_exponent(values)?;
-    let mut numbers = Vec::with_capacity(values.len());
+    let mut numbers = vec![0; values.len()];
+    if all_whole(values, exponent, &mut numbers) {
+        return Some(Decimals {
+            exponent,
+            numbers,
+            exceptions: Vec::new(),
+        });
+    }
     'exponents: loop {
         numbers.clear();
         let mut exceptions = Vec::new();

@@ -25,6 +25,8 @@ const SAMPLED_FOR_DIVISOR: usize = 16;
 const DIVISOR_MIN: u64 = 3;
 /// Blocks looked at to choose the order of deltas.
 const SAMPLED_BLOCKS_MAX: usize = 2;
+/// Values of each of two stretches that a quick choice looks at.
+const GUESSED_VALUES: usize = 48;
 /// Up to about this many bytes runs are written and measured, whatever the estimates say.
 const RUNS_TRIED_BYTES: usize = 64;
 /// Below this many bytes a column is not worth a codebook.
@@ -97,7 +99,10 @@ fn greatest_divisor(mut a: u64, mut b: u64) -> u64 {
 
 /// A column that is not linear and has no common divisor.
 fn encode_bent(values: &[i64], effort: Effort, out: &mut Vec<u8>) {
-    let (order, packed_bytes) = choose_order(values);
+    let (order, packed_bytes) = match effort {
+        Effort::Fast => guess_order(values),
+        Effort::Small => choose_order(values),
+    };
     let (run_order, runs_bytes) = choose_runs(values);
     let start = out.len();
     if runs_bytes < packed_bytes.max(RUNS_TRIED_BYTES) {
@@ -266,17 +271,61 @@ fn choose_order(values: &[i64]) -> (usize, usize) {
     best
 }
 
+/// As [`choose_order`], from the bits that a few stretches of residuals have, for a tenth of its
+/// time: blocks are planned only once, when they are written.
+fn guess_order(values: &[i64]) -> (usize, usize) {
+    let body = values.len().saturating_sub(ORDER_MAX);
+    if body == 0 {
+        return (0, usize::MAX);
+    }
+    let size = body.min(GUESSED_VALUES);
+    let stretches = if body > 2 * size { 2 } else { 1 };
+    let (mut bits, mut seen) = ([0u64; ORDER_MAX + 1], 0);
+    for stretch in 0..stretches {
+        let from = ORDER_MAX + body / stretches * stretch;
+        let low = values[from..from + size].iter().copied().min().unwrap_or(0);
+        let (mut value, mut step) = (
+            values[from - 1],
+            values[from - 1].wrapping_sub(values[from - 2]),
+        );
+        for &next in &values[from..from + size] {
+            let next_step = next.wrapping_sub(value);
+            bits[0] += u64::from(bit_length(next.wrapping_sub(low) as u64));
+            bits[1] += u64::from(bit_length(varint::zigzag(next_step)));
+            bits[2] += u64::from(bit_length(varint::zigzag(next_step.wrapping_sub(step))));
+            (value, step) = (next, next_step);
+        }
+        seen += size as u64;
+    }
+    let order = (0..=ORDER_MAX)
+        .min_by_key(|&order| bits[order])
+        .unwrap_or(0);
+    // A block is as wide as nearly the longest of its residuals, a bit or two above their mean.
+    let bits_each = bits[order] as f64 / seen as f64 + 1.5;
+    let bytes = bits_each * values.len() as f64 / 8.0;
+    (order, bytes as usize + 2 + 4 * order)
+}
+
+fn bit_length(value: u64) -> u32 {
+    64 - value.leading_zeros()
+}
+
 /// The better of runs of equal values and runs of equal steps, and about how many bytes it takes.
 fn choose_runs(values: &[i64]) -> (usize, usize) {
-    let changes = values.windows(2).filter(|pair| pair[0] != pair[1]).count();
-    let bends = values
-        .windows(3)
-        .filter(|three| three[1].wrapping_sub(three[0]) != three[2].wrapping_sub(three[1]))
-        .count();
+    let (mut changes, mut bends) = (0u64, 0u64);
+    let (mut value, mut step) = (values[0], 0i64);
+    // Both are counted in one walk without a branch. Before the second value no step is known.
+    for &next in &values[1..] {
+        let next_step = next.wrapping_sub(value);
+        changes += u64::from(next_step != 0);
+        bends += u64::from(next_step != step);
+        (value, step) = (next, next_step);
+    }
+    bends -= u64::from(values.get(1).is_some_and(|&second| second != values[0]));
     if changes <= bends {
-        (0, 4 + changes * 4)
+        (0, 4 + changes as usize * 4)
     } else {
-        (1, 8 + bends * 5)
+        (1, 8 + bends as usize * 5)
     }
 }
 
