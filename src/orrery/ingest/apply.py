@@ -7,16 +7,16 @@ thread of its own would be woken once a record, which costs more than applying a
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from msgspec import Struct
 
 from orrery.errors import Unavailable
 
 Answer = TypeVar("Answer")
 
 
-@dataclass(frozen=True, slots=True)
-class Step(Generic[Answer]):
+class Step(Struct, Generic[Answer], frozen=True):
     """One logged record: what to do with it once it is durable, and who waits."""
 
     apply: Callable[[int], Answer]

@@ -6,8 +6,9 @@ against ``Limits``, which ``tenancy`` keeps; ``app`` hands in the parts.
 
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from orrery.errors import Exhausted
 from orrery.kernels.batch import Batch
@@ -18,8 +19,7 @@ Rejected = tuple[int, str]
 """(1-based line of the body or series of the request, reason)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(Struct, frozen=True):
     """The acknowledgement of one batch: everything in it but what is listed or counted as
     rejected is in the log, as durable as ``acknowledgement`` says, and readable."""
 

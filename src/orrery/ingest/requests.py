@@ -9,7 +9,8 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from orrery.errors import Exhausted
 from orrery.ingest.contract import Accept, Label, Rejected, Written
@@ -30,8 +31,7 @@ class TooLarge(Exhausted):
     """The body holds more than a request may: send less at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """``refused`` is sorted by line, without repeats; ``acknowledgement`` is None where nothing
     was there to store. ``sample_count`` samples are stored, ``refused_sample_count`` decoded ones
     are not."""

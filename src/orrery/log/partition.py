@@ -78,7 +78,8 @@ class PartitionLog:
         self._failure: str | None = None
         self._sync_failed = False
         self._closing = False
-        self._marks: list[tuple[int, int]] = []
+        self._mark_offsets: list[int] = []
+        self._mark_bytes: list[int] = []
         self._bytes_before = 0
         self.cut: Cut | None = None
         self._open_segments()
@@ -112,7 +113,9 @@ class PartitionLog:
             self._queue.entries.append(_Entry(record, durable, future))
             self._queue.byte_count += size
             self._next_offset += 1
-            self._changed.notify_all()
+            if len(self._queue.entries) == 1:
+                # Behind others it is taken with them: the writer waits for an empty queue only.
+                self._changed.notify()
         return future
 
     def recover(self) -> None:
@@ -161,8 +164,8 @@ class PartitionLog:
         with self._lock:
             if offset >= self._next_offset:
                 return 0
-            at = bisect_right(self._marks, offset, key=lambda mark: mark[0]) - 1
-            before = self._marks[at][1] if at >= 0 else self._bytes_before
+            at = bisect_right(self._mark_offsets, offset) - 1
+            before = self._mark_bytes[at] if at >= 0 else self._bytes_before
             return self._bytes_total - max(before, self._bytes_before)
 
     def trim(self, offset: int) -> None:
@@ -176,7 +179,8 @@ class PartitionLog:
                 self._bytes_before += segment.byte_count
                 del self._segments[0]
             first = self._segments[0].first_offset
-            del self._marks[: bisect_right(self._marks, first, key=lambda mark: mark[0])]
+            count = bisect_right(self._mark_offsets, first)
+            del self._mark_offsets[:count], self._mark_bytes[:count]
 
     def close(self) -> None:
         with self._lock:
@@ -227,8 +231,9 @@ class PartitionLog:
             self._mark(number, start_bytes + start - FRAME_HEADER_BYTES)
 
     def _mark(self, offset: int, byte_count: int) -> None:
-        if not self._marks or byte_count - self._marks[-1][1] >= _MARK_BYTES:
-            self._marks.append((offset, byte_count))
+        if not self._mark_bytes or byte_count - self._mark_bytes[-1] >= _MARK_BYTES:
+            self._mark_offsets.append(offset)
+            self._mark_bytes.append(byte_count)
 
     def _skip_to(self, offset: int) -> None:
         if self._next_offset != self._acknowledged_offset or self._queue.entries:
@@ -241,7 +246,7 @@ class PartitionLog:
         self._disk.sync_directory(self._directory)
         self._bytes_before = self._bytes_total
         self._segments = []
-        self._marks = []
+        self._mark_offsets, self._mark_bytes = [], []
         self._next_offset = self._acknowledged_offset = offset
         self._begin_segment(offset)
 

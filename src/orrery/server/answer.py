@@ -5,12 +5,12 @@ import asyncio
 import zlib
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import Executor
-from dataclasses import replace
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 
 import msgspec
+from msgspec.structs import replace
 
 from orrery.clock import Clock
 from orrery.server.body import OFF_LOOP_BYTES_MIN

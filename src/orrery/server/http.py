@@ -44,8 +44,7 @@ class Request(msgspec.Struct, frozen=True):
         return pairs
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(msgspec.Struct, frozen=True):
     status: int
     body: bytes | AsyncIterator[bytes] = b""
     headers: tuple[tuple[str, str], ...] = ()

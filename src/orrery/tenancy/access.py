@@ -7,9 +7,11 @@ Whoever reaches the Unix socket is the operator.
 import base64
 import binascii
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 from urllib.parse import parse_qsl
+
+from msgspec import Struct
 
 from orrery.clock import Clock
 from orrery.errors import Denied, Invalid
@@ -27,6 +29,7 @@ CHALLENGE = (
 )
 ON_DATA = frozenset({Permission.READ, Permission.WRITE, Permission.DELETE})
 EVERYTHING = frozenset(Permission)
+OPEN_CALLERS_KEPT_MAX = 1024
 
 
 class Unauthenticated(Denied):
@@ -35,8 +38,7 @@ class Unauthenticated(Denied):
     headers = CHALLENGE
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(Struct, frozen=True):
     """Who asks. ``tenant`` is the one acted for; ``*`` where an operator administers.
 
     Writes add ``forced_labels`` to every series, whatever it says itself; reads and deletes add
@@ -84,7 +86,7 @@ class OpenAccess:
                 "cannot administer over the network while auth is none: "
                 "use the orrery command, or a token of a server with auth = token"
             )
-        return Caller(_named_tenant(request.headers) or DEFAULT_TENANT, ON_DATA)
+        return _open_caller(request.headers.get(TENANT_HEADER, ""))
 
 
 class TokenAccess:
@@ -131,6 +133,11 @@ class TokenAccess:
             token_id=token.id,
             is_system=is_system,
         )
+
+
+@lru_cache(maxsize=OPEN_CALLERS_KEPT_MAX)
+def _open_caller(named: str) -> Caller:
+    return Caller(check_tenant(named) if named else DEFAULT_TENANT, ON_DATA)
 
 
 def operator(request: Request, permission: str) -> Caller:

@@ -8,6 +8,8 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from msgspec import Struct
+
 from orrery.clock import Clock
 from orrery.errors import SERVER, Excess, Exhausted
 from orrery.settings import Limits
@@ -25,8 +27,7 @@ SECOND_NS = 1_000_000_000
 DAY_SECONDS = 86_400
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(Struct, frozen=True):
     """What the resolving of one write is held to; ``NO_LIMIT`` where there is none."""
 
     time_min_ns: int
@@ -156,8 +157,9 @@ class Admission:
     def bounds(self, tenant: str, now_ns: int) -> Bounds:
         limits = self._limits.of(tenant)
         # What retention would hide at once is refused, not acknowledged.
-        ages = [age for age in (limits.sample_age_seconds, limits.retention_seconds) if age]
-        age_seconds = min(ages, default=0)
+        age_seconds, kept_seconds = limits.sample_age_seconds, limits.retention_seconds
+        if not age_seconds or 0 < kept_seconds < age_seconds:
+            age_seconds = kept_seconds
         guarded_ns = now_ns if self._guarded is None else self._guarded.now_ns()
         early_ns, late_ns = min(now_ns, guarded_ns), max(now_ns, guarded_ns)
         return Bounds(

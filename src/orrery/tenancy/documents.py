@@ -63,10 +63,10 @@ class Documents:
         """
         stale_seconds_max = max(stale_seconds_max, self._recheck_seconds)
         now = self._clock.monotonic_seconds()
-        with self._lock:
-            cached = self._cache.get(name)
-            if cached is not None and now - cached.checked_seconds < stale_seconds_max:
-                return cached.document
+        # Without the lock: what is kept is replaced, never changed.
+        cached = self._cache.get(name)
+        if cached is not None and now - cached.checked_seconds < stale_seconds_max:
+            return cached.document
         document = self._newest(name) if cached is None else self._newer(name, cached.document)
         if document.version or keep_absent:
             self._keep(name, document, now)
