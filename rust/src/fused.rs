@@ -274,8 +274,16 @@ pub struct Allowance {
     /// Of one table; what is aggregated is read in parts of this size.
     pub cells_max: usize,
     pub series_max: usize,
-    pub time_max: Option<Duration>,
+    /// Only looked at every few rows.
+    pub brief: Option<Brief>,
     pub threads: usize,
+}
+
+/// The bounds of what is done while others wait.
+#[derive(Debug, Clone, Copy)]
+pub struct Brief {
+    pub samples_max: u64,
+    pub time_max: Duration,
 }
 
 /// Steps that every selector of an expression is read at.
@@ -295,6 +303,7 @@ pub struct Run<'a> {
     pub allowance: Allowance,
     pub meter: &'a Meter,
     started: Instant,
+    samples_before: u64,
     series_left: usize,
 }
 
@@ -315,27 +324,30 @@ impl<'a> Run<'a> {
             allowance,
             meter,
             started: Instant::now(),
+            samples_before: meter.samples_read(),
             series_left: allowance.series_max,
         }
     }
 
     /// None where the language has to do it; then the meter has forgotten what was read.
     pub fn evaluate(mut self, node: &Node) -> Result<Option<Table>> {
-        let before = (self.meter.samples_read(), self.meter.series_read());
+        let series_before = self.meter.series_read();
         let found = self.table(node)?;
         if found.is_none() {
-            self.meter.forget_since(before.0, before.1);
+            self.meter.forget_since(self.samples_before, series_before);
         }
         Ok(found)
     }
 
-    fn is_late(&self) -> bool {
-        let time_max = self.allowance.time_max;
-        time_max.is_some_and(|time_max| self.started.elapsed() > time_max)
+    fn is_long(&self) -> bool {
+        self.allowance.brief.is_some_and(|brief| {
+            let samples_read = self.meter.samples_read() - self.samples_before;
+            samples_read > brief.samples_max || self.started.elapsed() > brief.time_max
+        })
     }
 
     fn table(&mut self, node: &Node) -> Result<Option<Table>> {
-        if self.is_late() {
+        if self.is_long() {
             return Ok(None);
         }
         match node {
@@ -436,7 +448,7 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// The cells of some rows; none where time runs out or texts were met.
+    /// The cells of some rows; none where it takes long or texts were met.
     fn read(
         &self,
         selection: &Selection,
@@ -447,11 +459,11 @@ impl<'a> Run<'a> {
         let (threads, meter) = (self.allowance.threads, self.meter);
         let window = |first, count| selection.window(first, count, function, steps, threads, meter);
         let (mut values, mut present) = (Vec::new(), Vec::new());
-        if self.allowance.time_max.is_none() {
+        if self.allowance.brief.is_none() {
             (values, present) = window(rows.start, rows.len())?;
         } else {
             for first in rows.clone().step_by(BRIEF_ROWS) {
-                if self.is_late() {
+                if self.is_long() {
                     return Ok(None);
                 }
                 let part = window(first, BRIEF_ROWS.min(rows.end - first))?;

@@ -13,6 +13,7 @@ pub mod columns;
 pub mod compaction;
 pub mod decompress;
 pub mod error;
+pub mod form;
 pub mod fused;
 pub mod generation;
 pub mod head;
@@ -80,6 +81,7 @@ mod python {
         crate::columns::python::register(module)?;
         crate::compaction::python::register(module)?;
         crate::decompress::python::register(module)?;
+        crate::form::python::register(module)?;
         crate::fused::python::register(module)?;
         crate::head::python::register(module)?;
         crate::label_rows::python::register(module)?;

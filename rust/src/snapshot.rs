@@ -599,7 +599,7 @@ pub(crate) mod python {
     use super::{Selection, Snapshot};
     use crate::error::Result;
     use crate::fused::python::PyFused;
-    use crate::fused::{Allowance, Grid, Run};
+    use crate::fused::{Allowance, Brief, Grid, Run};
     use crate::label_rows::python::PyLabelRows;
     use crate::meter::python::PyMeter;
     use crate::numeric::KindColumn;
@@ -665,7 +665,7 @@ pub(crate) mod python {
         }
 
         #[pyo3(signature = (fused, tenant, forced, *, start_ns, step_ns, step_count, cells_max,
-            meter, series_max = None, seconds_max = None))]
+            meter, series_max = None, brief = None))]
         fn compute<'py>(
             &self,
             py: Python<'py>,
@@ -678,8 +678,12 @@ pub(crate) mod python {
             cells_max: usize,
             meter: &PyMeter,
             series_max: Option<usize>,
-            seconds_max: Option<f64>,
+            brief: Option<(u64, f64)>,
         ) -> PyResult<Option<(PyLabelRows, Matrix<'py>)>> {
+            let brief = brief.map(|(samples_max, seconds_max)| Brief {
+                samples_max,
+                time_max: Duration::from_secs_f64(seconds_max),
+            });
             let found: Result<_> = py.detach(|| {
                 let forced = Matcher::parse_all(&forced)?;
                 let grid = Grid {
@@ -690,8 +694,8 @@ pub(crate) mod python {
                 let allowance = Allowance {
                     cells_max,
                     series_max: series_max.unwrap_or(usize::MAX),
-                    time_max: seconds_max.map(Duration::from_secs_f64),
-                    threads: seconds_max.map_or_else(rayon::current_num_threads, |_| 1),
+                    brief,
+                    threads: brief.map_or_else(workers::thread_count, |_| 1),
                 };
                 let run = Run::new(&self.0, tenant, &forced, grid, allowance, &meter.0);
                 run.evaluate(&fused.0)

@@ -207,6 +207,11 @@ def decompress(encoding: str, body: bytes, *, size_bytes_max: int) -> bytes:
     ``Invalid`` where the body is broken or the encoding unknown.
     """
 
+# --- form.rs
+
+def parse_form(text: str) -> list[tuple[str, str]]:
+    """The pairs of ``a=1&b=2``, percent-decoded, in order; empty values and repeats are kept."""
+
 # --- fused.rs
 
 @final
@@ -600,10 +605,11 @@ class Snapshot:
         cells_max: int,
         meter: Meter,
         series_max: int | None = None,
-        seconds_max: float | None = None,
+        brief: tuple[int, float] | None = None,
     ) -> tuple[LabelRows, tuple[NDArray[np.float64], NDArray[np.bool_]]] | None:
         """Labels, and (values, presence) of their rows; None where it is not plain enough, or more
-        than the bounds allow: the meter has forgotten what was read then."""
+        than the bounds allow: the meter has forgotten what was read then. ``brief`` bounds samples
+        and seconds, and has it done on this thread alone."""
 
     def label_names(
         self,

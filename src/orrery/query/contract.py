@@ -92,12 +92,13 @@ class Snapshot(Protocol):
         cells_max: int,
         meter: Meter,
         series_max: int | None,
-        seconds_max: float | None,
+        brief: tuple[int, float] | None,
     ) -> "tuple[Sequence[Labels], tuple[NDArray[np.float64], NDArray[np.bool_]]] | None":
         """An expression in one call: labels, and values and presence of each row.
 
-        None where it is not plain enough (text, labels that meet), or takes more series or seconds
-        than given; then ``meter`` has not counted it. A table has at most ``cells_max`` values."""
+        None where it is not plain enough (text, labels that meet), or takes more series than given,
+        or more samples and seconds than ``brief``; then ``meter`` has not counted it. A table has
+        at most ``cells_max`` values."""
 
     def label_names(
         self,

@@ -47,8 +47,10 @@ class Brief:
     """What may be done without a thread of the schedule, while everybody else waits."""
 
     cells_max: int = 20_000
-    series_max: int = 64
-    seconds_max: float = 0.002
+    series_max: int = 128
+    samples_max: int = 250_000
+    """About a millisecond; the time is for when the disk, or somebody else, makes it longer."""
+    seconds_max: float = 0.02
 
 
 @dataclass(slots=True)
@@ -101,7 +103,7 @@ class Reader:
             cells_max=self.batch_cells_max,
             meter=self.budget.meter,
             series_max=series_max,
-            seconds_max=None if brief is None else brief.seconds_max,
+            brief=None if brief is None else (brief.samples_max, brief.seconds_max),
         )
         if found is None:
             if brief is not None:

@@ -6,11 +6,11 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from urllib.parse import parse_qsl
 
 import msgspec
 
 from orrery.errors import OrreryError
+from orrery.kernels.form import parse_form
 
 UNIX_PEER = "unix"
 """``Request.peer`` of a caller on the Unix socket, which only the server's own user can open."""
@@ -37,11 +37,16 @@ class Request(msgspec.Struct, frozen=True):
 
     def arguments(self) -> list[tuple[str, str]]:
         """Query and, for a form body, form arguments, in order, repeats kept."""
-        pairs = parse_qsl(self.query, keep_blank_values=True)
+        return self.query_arguments() + self.form_arguments()
+
+    def query_arguments(self) -> list[tuple[str, str]]:
+        return parse_form(self.query)
+
+    def form_arguments(self) -> list[tuple[str, str]]:
         kind = self.headers.get("content-type", "")
-        if kind.startswith("application/x-www-form-urlencoded"):
-            pairs += parse_qsl(self.body.decode("utf-8", "replace"), keep_blank_values=True)
-        return pairs
+        if not kind.startswith("application/x-www-form-urlencoded"):
+            return []
+        return parse_form(self.body.decode("utf-8", "replace"))
 
 
 class Response(msgspec.Struct, frozen=True):

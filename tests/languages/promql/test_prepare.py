@@ -152,11 +152,17 @@ def test_what_does_not_fit_starts_over_and_counts_once():
     assert at_once("a", RANGES[0], cells_max=3, samples_max=most)[3] == most
 
 
-def test_brief_work_ends_where_it_would_take_longer():
-    program = prepared("max(a)", LOOKBACK_NS).answer
-    for brief in (Brief(series_max=3), Brief(cells_max=11), Brief(seconds_max=0.0)):
-        with pytest.raises(TooLong):
-            run(program(**span(*RANGES[0]), cells_max=1000), brief=brief)
+@pytest.mark.parametrize(
+    "brief",
+    [Brief(series_max=3), Brief(cells_max=11), Brief(seconds_max=0.0), Brief(samples_max=9)],
+)
+def test_brief_work_ends_where_it_would_take_longer(brief):
+    program = prepared("max(a) or b", LOOKBACK_NS).answer
+    with pytest.raises(TooLong):
+        run(program(**span(*RANGES[0]), cells_max=1000), brief=brief)
+
+
+def test_limits_hold_in_one_call():
     assert at_once("max(a)", RANGES[0], samples_max=3)[0] == "Exhausted"
 
 

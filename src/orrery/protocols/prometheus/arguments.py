@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
-from urllib.parse import parse_qsl
 
 from orrery.errors import Invalid
 from orrery.server.http import Request
@@ -41,14 +40,12 @@ class Arguments:
     """Query and form arguments of one request; the first of a repeated one counts."""
 
     def __init__(self, request: Request) -> None:
-        # As in Go a form's argument goes before one of the same name in the URL; the server
-        # gives those of the URL first.
-        asked = parse_qsl(request.query, keep_blank_values=True)
-        pairs = request.arguments()
-        self._pairs = [*pairs[len(asked) :], *pairs[: len(asked)]]
+        # As in Go a form's argument goes before one of the same name in the URL.
+        self._pairs = [*request.form_arguments(), *request.query_arguments()]
+        self._firsts = dict(reversed(self._pairs))
 
     def text(self, name: str) -> str:
-        return next((value for key, value in self._pairs if key == name), "")
+        return self._firsts.get(name, "")
 
     def texts(self, name: str) -> list[str]:
         return [value for key, value in self._pairs if key == name]
