@@ -77,13 +77,13 @@ async def store(
             return batch, None
         return batch, accept.write(tenant, batch, defaults=(), forced=forced)
 
+    taking = _Taking(work)
     if tried is None or accept.is_busy:
-        batch, future = await asyncio.get_running_loop().run_in_executor(executor, work)
+        batch, written = await taking.on(executor)
     else:
-        batch, future = work()
-    if future is None:
+        batch, written = await taking.here()
+    if written is None:
         return Outcome(0, 0, _merged(batch.rejected, ()), None)
-    written = await _awaited(future)
     refused = _merged(batch.rejected, written.rejected)
     count = written.sample_count
     return Outcome(count, batch.sample_count - count, refused, written.acknowledgement)
@@ -115,24 +115,54 @@ def _decoded(decode: Decode, size_bytes_max: int) -> Batch:
         raise TooLarge(f"{error} (http_body_decompressed_bytes_max)") from error
 
 
-async def _awaited(future: "Future[Written]") -> Written:
-    """As ``asyncio.wrap_future``, at a third of its cost; what is logged cannot be cancelled."""
-    if not future.done():
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[None] = loop.create_future()
+class _Taking:
+    """A write under way. However it is taken in, the event loop is woken once: when the batch is
+    durable, or has failed. Nothing of it is cancelled, as it may be logged already."""
 
-        def wake() -> None:
-            if not waiter.done():
-                waiter.set_result(None)
+    def __init__(self, work: Callable[[], "tuple[Batch, Future[Written] | None]"]) -> None:
+        self._work = work
+        self._loop = asyncio.get_running_loop()
+        self._waiter: asyncio.Future[None] = self._loop.create_future()
+        self._batch: Batch | None = None
+        self._written: Future[Written] | None = None
+        self._failure: BaseException | None = None
 
-        def done(_: "Future[Written]") -> None:
-            # A loop that was closed has nobody left to tell.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(wake)
+    async def here(self) -> "tuple[Batch, Written | None]":
+        self._batch, self._written = self._work()
+        if self._written is not None and not self._written.done():
+            self._written.add_done_callback(self._tell)
+            await self._waiter
+        return self._taken(self._batch)
 
-        future.add_done_callback(done)
-        await waiter
-    return future.result()
+    async def on(self, executor: Executor) -> "tuple[Batch, Written | None]":
+        executor.submit(self._run)
+        await self._waiter
+        if self._failure is not None:
+            raise self._failure
+        assert self._batch is not None, "a thread that ended has a batch or a failure"
+        return self._taken(self._batch)
+
+    def _run(self) -> None:
+        try:
+            self._batch, self._written = self._work()
+        except BaseException as failure:
+            self._failure = failure
+        if self._written is None:
+            self._tell()
+        else:
+            self._written.add_done_callback(self._tell)
+
+    def _taken(self, batch: Batch) -> "tuple[Batch, Written | None]":
+        return batch, None if self._written is None else self._written.result()
+
+    def _tell(self, _done: "Future[Written] | None" = None) -> None:
+        # A loop that was closed has nobody left to tell.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        if not self._waiter.done():
+            self._waiter.set_result(None)
 
 
 def _merged(first: Sequence[Rejected], second: Sequence[Rejected]) -> tuple[Rejected, ...]:
