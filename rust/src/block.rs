@@ -12,10 +12,10 @@ use crate::label_rows::LabelRowsBuilder;
 use crate::mmap::map_file;
 use crate::pages;
 use crate::sample::Run;
-use crate::section::{SECTION_KINDS, Section, SectionEntry, SectionKind};
+use crate::section::{SECTION_KINDS, SECTION_SETTLED, Section, SectionEntry, SectionKind};
 use crate::selector::{Matcher, Target, select_in};
 use crate::series::{SeriesId, SeriesView, series_id};
-use crate::source::{Reader, Source, TimeRange};
+use crate::source::{Extent, PagePlace, Reader, Source, TimeRange};
 use crate::tenant_rows::TenantRows;
 use crate::varint;
 use memmap2::Mmap;
@@ -29,6 +29,7 @@ pub struct Block {
     footer: Footer,
     sections: Vec<Section>,
     tenants: TenantRows,
+    is_settled: bool,
 }
 
 impl Block {
@@ -39,15 +40,18 @@ impl Block {
             let section = &sections[SectionKind::Tenants as usize - 1];
             let tenants =
                 TenantRows::open(section, &file, footer.tenant_count, footer.series_count)?;
-            Ok((footer, sections, tenants))
+            let is_settled = entries.iter().any(|entry| entry.kind == SECTION_SETTLED);
+            Ok((footer, sections, tenants, is_settled))
         });
-        let (footer, sections, tenants) = opened.map_err(|error| named("open", path, error))?;
+        let (footer, sections, tenants, is_settled) =
+            opened.map_err(|error| named("open", path, error))?;
         let block = Self {
             path: path.to_owned(),
             file,
             footer,
             sections,
             tenants,
+            is_settled,
         };
         block
             .check_counts()
@@ -73,6 +77,11 @@ impl Block {
             .tenants
             .rows(self.section(SectionKind::Tenants), &self.file);
         rows.map_err(|error| named("read", &self.path, error))
+    }
+
+    /// Whether every page was written small: compaction copies them as they are.
+    pub fn is_settled(&self) -> bool {
+        self.is_settled
     }
 
     pub fn file_bytes(&self) -> usize {
@@ -383,6 +392,25 @@ impl Reader for BlockReader<'_> {
     fn read(&mut self, ordinal: u32, range: TimeRange, out: &mut Vec<Run>) -> Result<()> {
         let read = self.kept.read(&self.source.block, ordinal, range, out);
         self.source.named(read)
+    }
+
+    fn extents(&mut self, ordinal: u32, range: TimeRange, out: &mut Vec<Extent>) -> Result<()> {
+        let found = self.kept.extents(&self.source.block, ordinal, range, out);
+        self.source.named(found)
+    }
+
+    fn page(&mut self, page: PagePlace) -> Result<&[u8]> {
+        let bytes = self.source.block.page(page.offset, page.length);
+        let checked = bytes.and_then(|bytes| {
+            pages::check(bytes).map_err(|error| at_offset(page.offset, error))?;
+            Ok(bytes)
+        });
+        self.source.named(checked)
+    }
+
+    fn page_times(&mut self, page: PagePlace) -> Result<&[i64]> {
+        let times = self.kept.page_times(&self.source.block, page);
+        self.source.named(times)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::label_rows::LabelRowsBuilder;
 use crate::pages;
 use crate::sample::Run;
 use crate::section::SectionKind;
-use crate::source::TimeRange;
+use crate::source::{Extent, PagePlace, TimeRange};
 use crate::varint;
 use hashbrown::HashMap;
 
@@ -143,6 +143,49 @@ impl Kept {
             }
         }
         Ok(())
+    }
+
+    /// As `Reader::extents`.
+    pub fn extents(
+        &mut self,
+        block: &Block,
+        ordinal: u32,
+        range: TimeRange,
+        out: &mut Vec<Extent>,
+    ) -> Result<()> {
+        self.seek(block, ordinal)?;
+        for at in self.chunks_of(ordinal)? {
+            let chunk = self.chunks[at];
+            let times = &mut self.times[chunk.time_index as usize % TIME_PAGES_MAX];
+            times.seek(block, chunk.time_index)?;
+            if !times.overlaps(range) {
+                continue;
+            }
+            let TimeEntry { min_ns, max_ns, .. } = times.entry;
+            let is_whole = range.min_ns <= min_ns && max_ns <= range.max_ns;
+            let page = PagePlace {
+                kind: chunk.kind,
+                offset: chunk.offset,
+                length: chunk.length,
+                time_index: chunk.time_index,
+            };
+            out.push(Extent {
+                range: TimeRange {
+                    min_ns: min_ns.max(range.min_ns),
+                    max_ns: max_ns.min(range.max_ns),
+                },
+                count: times.entry.count as usize,
+                page: (is_whole && block.is_settled()).then_some(page),
+            });
+        }
+        Ok(())
+    }
+
+    /// As `Reader::page_times`.
+    pub fn page_times(&mut self, block: &Block, page: PagePlace) -> Result<&[i64]> {
+        let times = &mut self.times[page.time_index as usize % TIME_PAGES_MAX];
+        times.seek(block, page.time_index)?;
+        times.decode(block)
     }
 
     /// Reads the chunks of the group that holds the series, unless they stand here.

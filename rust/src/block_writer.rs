@@ -8,9 +8,10 @@ use crate::block_layout::{GROUP_ENTRIES, HEADER_BYTES};
 use crate::error::{CoreError, Result};
 use crate::index::{IndexBuilder, IndexBytes, Interner, SeriesSymbols};
 use crate::pages::{self, Effort, PAGE_SAMPLES_MAX};
-use crate::sample::Run;
-use crate::section::{SectionEntry, SectionKind, unit_checksums};
+use crate::sample::{Kind, Run};
+use crate::section::{SECTION_SETTLED, SectionEntry, SectionKind, unit_checksums};
 use crate::series::{SeriesId, SeriesView};
+use crate::source::TimeRange;
 use hashbrown::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
@@ -19,7 +20,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 const WRITE_BUFFER_BYTES: usize = 1 << 20;
 /// Longer pages pack a few percent smaller, shorter ones are cheaper to read for a short range.
-const PAGE_SAMPLES: usize = 2048;
+pub const PAGE_SAMPLES: usize = 2048;
 const _: () = assert!(PAGE_SAMPLES <= PAGE_SAMPLES_MAX);
 /// A page of payloads is cut once it holds this much (a single longer payload has a page alone).
 const PAGE_PAYLOAD_BYTES: usize = 1 << 20;
@@ -125,6 +126,10 @@ impl BlockWriter {
         Ok(writer)
     }
 
+    pub fn is_small(&self) -> bool {
+        self.options.effort == Effort::Small
+    }
+
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
         self.file
             .write_all(bytes)
@@ -161,31 +166,39 @@ impl BlockWriter {
         series: &SeriesView<'_>,
         runs: &[Run],
     ) -> Result<()> {
+        let mut chunks = Vec::new();
+        for run in runs {
+            self.add_run(run, &mut chunks)?;
+        }
+        self.end_series(id, series, &chunks)
+    }
+
+    /// Adds the series whose chunks were written one by one, ascending.
+    pub fn end_series(
+        &mut self,
+        id: SeriesId,
+        series: &SeriesView<'_>,
+        chunks: &[Chunk],
+    ) -> Result<()> {
         let ordinal = u32::try_from(self.definitions.len())
             .ok()
             .filter(|&ordinal| ordinal < u32::MAX)
             .ok_or_else(|| CoreError::Exhausted("cannot write a block: too many series".into()))?;
         let symbols = self.intern(series)?;
-        let (_, builder) = self
+        let (row, builder) = self
             .tenants
             .last_mut()
             .ok_or_else(|| CoreError::Invalid("cannot write a series before its tenant".into()))?;
         builder.add(&symbols, series, ordinal, &mut self.symbols)?;
+        row.series_count += 1;
         self.definitions.push(symbols);
         self.ids.extend_from_slice(&id.to_le_bytes());
         if self.chunks.next() {
             self.chunk_before = ChunkBefore::default();
         }
-        let mut chunks = Vec::new();
-        for run in runs {
-            self.add_run(run, &mut chunks)?;
-        }
         crate::varint::put(&mut self.chunks.bytes, chunks.len() as u64);
-        for chunk in &chunks {
+        for chunk in chunks {
             layout::put_chunk(&mut self.chunks.bytes, chunk, &mut self.chunk_before);
-        }
-        if let Some((row, _)) = self.tenants.last_mut() {
-            row.series_count += 1;
         }
         Ok(())
     }
@@ -214,10 +227,12 @@ impl BlockWriter {
         })
     }
 
-    fn add_run(&mut self, run: &Run, chunks: &mut Vec<Chunk>) -> Result<()> {
+    /// Writes the pages of a run.
+    pub fn add_run(&mut self, run: &Run, chunks: &mut Vec<Chunk>) -> Result<()> {
+        let size = page_samples(run.len());
         let mut from = 0;
         while from < run.len() {
-            let to = page_end(run, from);
+            let to = page_end(run, from, size);
             chunks.push(self.add_chunk(run, from, to)?);
             from = to;
         }
@@ -231,26 +246,41 @@ impl BlockWriter {
         page.clear();
         let values = &run.values[from..to];
         pages::encode_values(run.kind, values, &run.heap, self.options.effort, &mut page)?;
-        let chunk = Chunk {
-            kind: run.kind,
-            offset: self.position,
-            length: page.len() as u32,
-            time_index,
-        };
-        self.append(&page)?;
-        self.value_page_bytes += page.len() as u64;
-        if let Some((row, _)) = self.tenants.last_mut() {
-            row.page_bytes += page.len() as u64;
-            row.sample_count += times_ns.len() as u64;
-            row.min_ns = row.min_ns.min(times_ns[0]);
-            row.max_ns = row.max_ns.max(times_ns[times_ns.len() - 1]);
-        }
+        let (min_ns, max_ns) = (times_ns[0], times_ns[times_ns.len() - 1]);
+        let range = TimeRange { min_ns, max_ns };
+        let chunk = self.copy_chunk(run.kind, &page, (times_ns.len(), range), time_index)?;
         self.page = page;
         Ok(chunk)
     }
 
+    /// Writes a whole value page; `samples` is how many it holds and the times of the first and
+    /// the last of them.
+    pub fn copy_chunk(
+        &mut self,
+        kind: Kind,
+        page: &[u8],
+        samples: (usize, TimeRange),
+        time_index: u32,
+    ) -> Result<Chunk> {
+        let chunk = Chunk {
+            kind,
+            offset: self.position,
+            length: page.len() as u32,
+            time_index,
+        };
+        self.append(page)?;
+        self.value_page_bytes += page.len() as u64;
+        if let Some((row, _)) = self.tenants.last_mut() {
+            row.page_bytes += page.len() as u64;
+            row.sample_count += samples.0 as u64;
+            row.min_ns = row.min_ns.min(samples.1.min_ns);
+            row.max_ns = row.max_ns.max(samples.1.max_ns);
+        }
+        Ok(chunk)
+    }
+
     /// The index of the time page with these times, written where the tenant has none yet.
-    fn time_page(&mut self, times_ns: &[i64]) -> Result<u32> {
+    pub fn time_page(&mut self, times_ns: &[i64]) -> Result<u32> {
         if let Some(index) = self
             .last_times_index
             .filter(|_| self.last_times_ns == times_ns)
@@ -335,7 +365,10 @@ impl BlockWriter {
             time_page_count: self.times.count,
             pages_end,
         };
-        let entries: Vec<SectionEntry> = sections.iter().map(|(_, entry)| *entry).collect();
+        let mut entries: Vec<SectionEntry> = sections.iter().map(|(_, entry)| *entry).collect();
+        if self.is_small() {
+            entries.push(self.settled_mark());
+        }
         self.append(&layout::put_footer(&footer, &entries))?;
         summary.file_bytes = self.position;
         self.file
@@ -383,6 +416,15 @@ impl BlockWriter {
         Ok(entries)
     }
 
+    fn settled_mark(&self) -> SectionEntry {
+        SectionEntry {
+            kind: SECTION_SETTLED,
+            offset: self.position,
+            length: 0,
+            checksum: crc32c::crc32c(&[]),
+        }
+    }
+
     fn put_section(&mut self, kind: SectionKind, payload: &[u8]) -> Result<SectionEntry> {
         let checksums = unit_checksums(payload);
         let entry = SectionEntry {
@@ -428,9 +470,15 @@ fn grouped_definitions(definitions: &mut [SeriesSymbols], rank: &[u32]) -> Group
     series
 }
 
+/// Samples a page where `count` are cut into pages of about one size: no rest remains that would be
+/// mostly header, or had to be written anew with whatever comes behind it.
+fn page_samples(count: usize) -> usize {
+    count.div_ceil(count.div_ceil(PAGE_SAMPLES).max(1))
+}
+
 /// One behind the last sample of the page that starts at `from`.
-fn page_end(run: &Run, from: usize) -> usize {
-    let full = (from + PAGE_SAMPLES).min(run.len());
+fn page_end(run: &Run, from: usize, size: usize) -> usize {
+    let full = (from + size).min(run.len());
     if !run.kind.uses_heap() {
         return full;
     }

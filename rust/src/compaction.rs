@@ -1,15 +1,18 @@
 //! One path for flush and compaction: any sources over a time window become one block file.
 //!
 //! `store` calls `write_block` with head generations, blocks or both. One series is read, merged and
-//! written at a time; sources are walked side by side in the order of (tenant, name, canonical
-//! bytes). Only a source whose own order differs (a head) has its series sorted in memory first.
+//! written at a time, a long one slice by slice; pages that were written small, and that no delete
+//! and no other page touches, are copied as they are. Sources are walked side by side in the order
+//! of (tenant, name, canonical bytes). Only a source whose own order differs (a head) has its series sorted in memory first.
 
-use crate::block_writer::{BlockOptions, BlockSummary, BlockWriter};
+use crate::block_layout::Chunk;
+use crate::block_writer::{BlockOptions, BlockSummary, BlockWriter, PAGE_SAMPLES};
 use crate::error::{CoreError, Result};
 use crate::merge::{hide, merge_runs};
 use crate::sample::Run;
 use crate::series::{SeriesId, SeriesView};
-use crate::source::{Delete, Reader, Source, TimeRange, hidden_ranges};
+use crate::source::{Delete, Extent, PagePlace, Reader, Source, TimeRange, hidden_ranges};
+use hashbrown::HashMap;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -27,9 +30,31 @@ pub struct BlockRequest<'a> {
     pub cancel: &'a AtomicBool,
 }
 
+/// Where a series is cut while it is written.
+#[derive(Debug, Clone, Copy)]
+struct Cuts {
+    /// Samples that are decoded and merged at a time: of a longer series one slice after another.
+    slice_samples_max: usize,
+    /// A page of fewer is joined with its neighbours.
+    copied_samples_min: usize,
+}
+
+const CUTS: Cuts = Cuts {
+    slice_samples_max: 1 << 18,
+    copied_samples_min: PAGE_SAMPLES / 2,
+};
+
 /// Writes the block at `path`, durable but not yet known to anybody; None (and no file) where
 /// nothing is left to write.
 pub fn write_block(request: &BlockRequest<'_>, path: &Path) -> Result<Option<BlockSummary>> {
+    write_cut_block(request, CUTS, path)
+}
+
+fn write_cut_block(
+    request: &BlockRequest<'_>,
+    cuts: Cuts,
+    path: &Path,
+) -> Result<Option<BlockSummary>> {
     let mut sources: Vec<&Arc<dyn Source>> = request.sources.iter().collect();
     // Rising priority; of equal orders the later argument wins.
     sources.sort_by_key(|source| source.order());
@@ -45,7 +70,7 @@ pub fn write_block(request: &BlockRequest<'_>, path: &Path) -> Result<Option<Blo
         }
         if window.min_ns <= window.max_ns {
             writer.start_tenant(&tenant);
-            write_tenant(request, &sources, &tenant, window, &mut writer)?;
+            write_tenant(request, cuts, &sources, &tenant, window, &mut writer)?;
         }
     }
     writer.finish()
@@ -53,19 +78,29 @@ pub fn write_block(request: &BlockRequest<'_>, path: &Path) -> Result<Option<Blo
 
 fn write_tenant(
     request: &BlockRequest<'_>,
+    cuts: Cuts,
     sources: &[&Arc<dyn Source>],
     tenant: &str,
     window: TimeRange,
     writer: &mut BlockWriter,
 ) -> Result<()> {
     let mut walks = Vec::with_capacity(sources.len());
-    for source in sources {
-        let mut walk = Walk::new(source.as_ref(), tenant, window)?;
+    for (place, source) in sources.iter().enumerate() {
+        let mut walk = Walk::new(place, source.as_ref(), tenant, window)?;
         if walk.advance()? {
             walks.push(walk);
         }
     }
-    let (mut runs, mut canonical) = (Vec::new(), Vec::new());
+    let mut canonical = Vec::new();
+    let mut out = SeriesWriter {
+        cuts,
+        deletes: request.deletes,
+        tenant,
+        writer,
+        copied_times: HashMap::new(),
+        extents: Vec::new(),
+        chunks: Vec::new(),
+    };
     while let Some(first) = lowest(&walks) {
         if request.cancel.load(Memory::Relaxed) {
             return Err(CoreError::Unavailable(
@@ -73,27 +108,153 @@ fn write_tenant(
             ));
         }
         let id = walks[first].id();
-        std::mem::swap(&mut canonical, &mut walks[first].canonical);
+        canonical.clear();
+        canonical.extend_from_slice(&walks[first].canonical);
         let series = SeriesView::parse(&canonical)?;
-        let mut at = first;
-        loop {
-            walks[at].read(tenant, window, request.deletes, &series, &mut runs)?;
-            if walks[at].advance()? {
-                at += 1;
-            } else {
-                walks.remove(at);
-            }
-            let Some(next) = (at..walks.len()).find(|&at| walks[at].canonical == canonical) else {
-                break;
-            };
-            at = next;
-        }
-        let merged = merge_runs(std::mem::take(&mut runs), &[]);
-        if !merged.is_empty() {
-            writer.add_series(id, &series, &merged)?;
+        let mut members: Vec<&mut Walk<'_>> = walks[first..]
+            .iter_mut()
+            .filter(|walk| walk.canonical == canonical)
+            .collect();
+        out.write(id, &series, &mut members, window)?;
+        step_over(&mut walks, &canonical)?;
+    }
+    Ok(())
+}
+
+/// Steps every walk that stands at the series to its next one.
+fn step_over(walks: &mut Vec<Walk<'_>>, canonical: &[u8]) -> Result<()> {
+    let mut at = 0;
+    while at < walks.len() {
+        if walks[at].canonical == canonical && !walks[at].advance()? {
+            walks.remove(at);
+        } else {
+            at += 1;
         }
     }
     Ok(())
+}
+
+/// Writes series after series: pages that nothing touches as they are, the rest decoded and merged.
+struct SeriesWriter<'a> {
+    cuts: Cuts,
+    deletes: &'a [Delete],
+    tenant: &'a str,
+    writer: &'a mut BlockWriter,
+    /// Index of a time page in the block by (source, index there).
+    copied_times: HashMap<(usize, u32), u32>,
+    /// Of the series that is being written, with the place of the walk.
+    extents: Vec<(usize, Extent)>,
+    chunks: Vec<Chunk>,
+}
+
+impl SeriesWriter<'_> {
+    /// `walks` stand at the series, in rising priority.
+    fn write(
+        &mut self,
+        id: SeriesId,
+        series: &SeriesView<'_>,
+        walks: &mut [&mut Walk<'_>],
+        window: TimeRange,
+    ) -> Result<()> {
+        self.chunks.clear();
+        self.find_extents(series, walks, window)?;
+        let mut slice = window;
+        let (mut count, mut reach_ns) = (0, None);
+        for at in 0..self.extents.len() {
+            let (member, extent) = self.extents[at];
+            let TimeRange { min_ns, max_ns } = extent.range;
+            let next_ns = self.extents.get(at + 1).map(|(_, next)| next.range.min_ns);
+            let is_alone = reach_ns.is_none_or(|reach_ns| reach_ns < min_ns)
+                && next_ns.is_none_or(|next_ns| max_ns < next_ns);
+            reach_ns = reach_ns.max(Some(max_ns));
+            let page = extent.page.filter(|_| is_alone && self.may_copy(&extent));
+            if count > 0 && (page.is_some() || count + extent.count > self.cuts.slice_samples_max) {
+                slice.max_ns = min_ns.saturating_sub(1);
+                self.merge(series, walks, slice)?;
+                (slice.min_ns, count) = (slice.min_ns.max(min_ns), 0);
+            }
+            match page {
+                Some(page) => {
+                    self.copy(walks[member], page, extent)?;
+                    slice.min_ns = max_ns.saturating_add(1);
+                }
+                None => count += extent.count.max(1),
+            }
+        }
+        slice.max_ns = window.max_ns;
+        if count > 0 {
+            self.merge(series, walks, slice)?;
+        }
+        if self.chunks.is_empty() {
+            return Ok(());
+        }
+        self.writer.end_series(id, series, &self.chunks)
+    }
+
+    /// Where the samples of the series lie, ascending; pages that deletes touch are none.
+    fn find_extents(
+        &mut self,
+        series: &SeriesView<'_>,
+        walks: &mut [&mut Walk<'_>],
+        window: TimeRange,
+    ) -> Result<()> {
+        self.extents.clear();
+        let mut found = Vec::new();
+        for (member, walk) in walks.iter_mut().enumerate() {
+            walk.reader.extents(walk.ordinal(), window, &mut found)?;
+            let hidden = walk.hidden(self.tenant, self.deletes, series);
+            self.extents.extend(found.drain(..).map(|mut extent| {
+                let is_touched = hidden.iter().any(|range| range.overlaps(&extent.range));
+                extent.page = extent.page.filter(|_| !is_touched);
+                (member, extent)
+            }));
+        }
+        self.extents.sort_by_key(|(_, extent)| extent.range.min_ns);
+        Ok(())
+    }
+
+    /// Whether a page is worth keeping as it is, where nothing overlaps it.
+    fn may_copy(&self, extent: &Extent) -> bool {
+        let is_long = extent.count >= self.cuts.copied_samples_min || self.extents.len() == 1;
+        is_long && self.writer.is_small()
+    }
+
+    fn copy(&mut self, walk: &mut Walk<'_>, page: PagePlace, extent: Extent) -> Result<()> {
+        let key = (walk.place, page.time_index);
+        let time_index = if let Some(&known) = self.copied_times.get(&key) {
+            known
+        } else {
+            let index = self.writer.time_page(walk.reader.page_times(page)?)?;
+            self.copied_times.insert(key, index);
+            index
+        };
+        let bytes = walk.reader.page(page)?;
+        let samples = (extent.count, extent.range);
+        let chunk = self
+            .writer
+            .copy_chunk(page.kind, bytes, samples, time_index)?;
+        self.chunks.push(chunk);
+        Ok(())
+    }
+
+    fn merge(
+        &mut self,
+        series: &SeriesView<'_>,
+        walks: &mut [&mut Walk<'_>],
+        slice: TimeRange,
+    ) -> Result<()> {
+        if slice.min_ns > slice.max_ns {
+            return Ok(());
+        }
+        let mut runs = Vec::new();
+        for walk in walks {
+            walk.read(self.tenant, slice, self.deletes, series, &mut runs)?;
+        }
+        for run in merge_runs(runs, &[]) {
+            self.writer.add_run(&run, &mut self.chunks)?;
+        }
+        Ok(())
+    }
 }
 
 /// The first walk that stands at the lowest series.
@@ -118,6 +279,8 @@ fn name_of(canonical: &[u8]) -> &[u8] {
 
 /// The series of one tenant in one source, in the order of the block.
 struct Walk<'a> {
+    /// Of the source among all.
+    place: usize,
     source: &'a dyn Source,
     reader: Box<dyn Reader + 'a>,
     ordinals: Vec<u32>,
@@ -126,7 +289,7 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(source: &'a dyn Source, tenant: &str, window: TimeRange) -> Result<Self> {
+    fn new(place: usize, source: &'a dyn Source, tenant: &str, window: TimeRange) -> Result<Self> {
         let selected: Vec<u32> = source.select(tenant, &[], window)?.iter().collect();
         let ordinals = if in_order(source, &selected)? {
             selected
@@ -134,6 +297,7 @@ impl<'a> Walk<'a> {
             sorted(source, &selected)?
         };
         Ok(Self {
+            place,
             source,
             reader: source.reader(),
             ordinals,
@@ -173,13 +337,16 @@ impl<'a> Walk<'a> {
         let from = runs.len();
         let ordinal = self.ordinal();
         self.reader.read(ordinal, window, runs)?;
-        if !deletes.is_empty() {
-            let hidden = hidden_ranges(deletes, self.source, tenant, series);
-            for run in &mut runs[from..] {
-                hide(run, &hidden);
-            }
+        let hidden = self.hidden(tenant, deletes, series);
+        for run in &mut runs[from..] {
+            hide(run, &hidden);
         }
         Ok(())
+    }
+
+    /// What deletes hide of the series the walk stands at.
+    fn hidden(&self, tenant: &str, deletes: &[Delete], series: &SeriesView<'_>) -> Vec<TimeRange> {
+        hidden_ranges(deletes, self.source, tenant, series)
     }
 }
 

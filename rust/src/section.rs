@@ -29,6 +29,9 @@ pub enum SectionKind {
     Tenants = 13,
 }
 
+/// An empty section whose presence says that every page was written small. Older readers skip it.
+pub const SECTION_SETTLED: u16 = 1 << 15;
+
 pub const SECTION_KINDS: [SectionKind; 13] = [
     SectionKind::Times,
     SectionKind::TimesOffsets,

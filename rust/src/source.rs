@@ -1,8 +1,8 @@
 //! What a query reads: the one trait that head and blocks share.
 
-use crate::error::Result;
+use crate::error::{CoreError, Result};
 use crate::label_rows::LabelRowsBuilder;
-use crate::sample::Run;
+use crate::sample::{Kind, Run};
 use crate::selector::{Matcher, matches_all};
 use crate::series::{SeriesId, SeriesView};
 use roaring::RoaringBitmap;
@@ -80,6 +80,49 @@ pub trait Source: Send + Sync {
 pub trait Reader {
     /// As [`Source::read`].
     fn read(&mut self, ordinal: u32, range: TimeRange, out: &mut Vec<Run>) -> Result<()>;
+
+    /// Where samples of `ordinal` lie inside `range`, without reading them. Compaction asks.
+    fn extents(&mut self, _ordinal: u32, range: TimeRange, out: &mut Vec<Extent>) -> Result<()> {
+        out.push(Extent {
+            range,
+            count: 0,
+            page: None,
+        });
+        Ok(())
+    }
+
+    /// The bytes of a page that `extents` named.
+    fn page(&mut self, _page: PagePlace) -> Result<&[u8]> {
+        Err(CoreError::Invalid(
+            "cannot copy a page: the source has none".into(),
+        ))
+    }
+
+    /// The times that a page goes with.
+    fn page_times(&mut self, _page: PagePlace) -> Result<&[i64]> {
+        Err(CoreError::Invalid(
+            "cannot copy a page: the source has none".into(),
+        ))
+    }
+}
+
+/// A stretch of a series with samples: all that a source has of it, or one page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    pub range: TimeRange,
+    /// Samples of the page; 0 where the stretch is none, and stands in memory anyway.
+    pub count: usize,
+    /// Where a page lies wholly inside the range and was written as small as we can.
+    pub page: Option<PagePlace>,
+}
+
+/// A value page in a block, and the index of the times it goes with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PagePlace {
+    pub kind: Kind,
+    pub offset: u64,
+    pub length: u32,
+    pub time_index: u32,
 }
 
 /// The reader of a source whose series share nothing.

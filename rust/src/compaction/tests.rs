@@ -152,6 +152,16 @@ fn write_sources(
     effort: Effort,
     path: &Path,
 ) -> Option<BlockSummary> {
+    write_cut(sources, deletes, window, (effort, CUTS), path)
+}
+
+fn write_cut(
+    sources: &[Arc<dyn Source>],
+    deletes: &[Delete],
+    window: TimeRange,
+    (effort, cuts): (Effort, Cuts),
+    path: &Path,
+) -> Option<BlockSummary> {
     let request = BlockRequest {
         sources,
         deletes,
@@ -164,7 +174,7 @@ fn write_sources(
         },
         cancel: &AtomicBool::new(false),
     };
-    write_block(&request, path).unwrap()
+    write_cut_block(&request, cuts, path).unwrap()
 }
 
 fn open(path: &Path) -> BlockSource {
@@ -319,6 +329,95 @@ fn long_runs_span_pages_and_share_times() {
         max_ns: 82_005,
     };
     assert_eq!(contents(&block, range), contents(&source, range));
+}
+
+/// Pages of the first series of a block, as they lie in the file.
+fn pages_of(source: &BlockSource) -> Vec<Vec<u8>> {
+    let (mut reader, mut extents) = (source.reader(), Vec::new());
+    reader.extents(0, EVERYTHING, &mut extents).unwrap();
+    let pages = extents.iter().filter_map(|extent| extent.page);
+    pages
+        .map(|page| reader.page(page).unwrap().to_vec())
+        .collect()
+}
+
+fn noise(from: i64, count: i64) -> Plain {
+    let samples: Vec<(i64, f64)> = (from..from + count)
+        .map(|i| (i * 10, (i * 7919 % 1009) as f64))
+        .collect();
+    let hosts = ["a", "b"].map(|host| series("cpu", "", &[("host", host)]));
+    let of = |labels| ("t".to_owned(), labels, vec![floats(&samples)]);
+    Plain {
+        series: hosts.map(of).into(),
+        ..Plain::default()
+    }
+}
+
+#[test]
+fn pages_that_nothing_touches_are_copied() {
+    let scratch = Scratch::new();
+    let plain = [noise(0, 5000), noise(5000, 3000), noise(7990, 4000)];
+    let blocks: Vec<Arc<dyn Source>> = (0..3u64)
+        .map(|at| {
+            let path = scratch.0.join(format!("{at}.block"));
+            let source = std::slice::from_ref(&plain[at as usize]);
+            write(source, &[], EVERYTHING, Effort::Small, &path).unwrap();
+            let order = at;
+            Arc::new(BlockSource {
+                order,
+                ..open(&path)
+            }) as Arc<dyn Source>
+        })
+        .collect();
+    let inputs: Vec<Vec<u8>> = (0..3)
+        .flat_map(|at| pages_of(&open(&scratch.0.join(format!("{at}.block")))))
+        .collect();
+    assert_eq!(inputs.len(), 3 + 2 + 2);
+    write_sources(&blocks, &[], EVERYTHING, Effort::Small, &scratch.file()).unwrap();
+    let merged = open(&scratch.file());
+    assert_eq!(
+        contents(&merged, EVERYTHING),
+        model(&plain, &[], EVERYTHING)
+    );
+    // The last page of the second block and the first of the third share ten times.
+    let copied = pages_of(&merged);
+    assert_eq!(copied[..4], inputs[..4]);
+    assert_eq!(copied.last(), inputs.last());
+    assert!(!copied.contains(&inputs[4]) && !copied.contains(&inputs[5]));
+    let bytes: BTreeMap<_, _> = merged.block.bytes_by_section().into_iter().collect();
+    assert!(bytes["times"] < 100, "{bytes:?}");
+
+    let delete = Delete {
+        offset: 20,
+        tenant: "t".into(),
+        matchers: vec![],
+        range: TimeRange {
+            min_ns: 20_000,
+            max_ns: 20_009,
+        },
+    };
+    let again = scratch.0.join("again.block");
+    let deletes = std::slice::from_ref(&delete);
+    let merged: Vec<Arc<dyn Source>> = vec![Arc::new(merged)];
+    write_sources(&merged, deletes, EVERYTHING, Effort::Small, &again).unwrap();
+    let left = open(&again);
+    assert_eq!(
+        contents(&left, EVERYTHING),
+        model(&plain, deletes, EVERYTHING)
+    );
+    let rewritten = pages_of(&left);
+    assert_eq!((&rewritten[0], &rewritten[2..]), (&copied[0], &copied[2..]));
+    assert!(rewritten[1] != copied[1]);
+}
+
+#[test]
+fn pages_that_were_written_fast_are_not_copied() {
+    let scratch = Scratch::new();
+    let plain = noise(0, 5000);
+    let sources = std::slice::from_ref(&plain);
+    write(sources, &[], EVERYTHING, Effort::Fast, &scratch.file()).unwrap();
+    assert!(!open(&scratch.file()).block.is_settled());
+    assert!(pages_of(&open(&scratch.file())).is_empty());
 }
 
 fn small_block(effort: Effort, path: &Path) -> (Plain, BlockSummary) {
@@ -606,6 +705,39 @@ proptest! {
             let bytes = std::fs::read(scratch.file()).unwrap();
             write_sources(&[Arc::new(block)], &[], EVERYTHING, effort, &again);
             prop_assert!(bytes == std::fs::read(again).unwrap());
+        }
+    }
+
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn merged_blocks_hold_what_the_model_says(
+        mut sources in prop::collection::vec(any_source(), 1..4),
+        deletes in prop::collection::vec(any_delete(), 0..4),
+        min_ns in -5i64..60, span in 0i64..130,
+        slice_samples_max in 1usize..60, copied_samples_min in 0usize..20,
+    ) {
+        let scratch = Scratch::new();
+        let mut blocks: Vec<Arc<dyn Source>> = Vec::new();
+        for (at, source) in sources.iter_mut().enumerate() {
+            source.order = source.order * 4 + at as u64;
+            let path = scratch.0.join(format!("{at}.block"));
+            let one = std::slice::from_ref(source);
+            if write(one, &[], EVERYTHING, Effort::Small, &path).is_some() {
+                let (order, deletes_through) = (source.order, source.deletes_through);
+                blocks.push(Arc::new(BlockSource { order, deletes_through, ..open(&path) }));
+            }
+        }
+        let window = TimeRange { min_ns, max_ns: min_ns + span };
+        let expected = model(&sources, &deletes, window);
+        let cuts = Cuts { slice_samples_max, copied_samples_min };
+        let summary = write_cut(&blocks, &deletes, window, (Effort::Small, cuts), &scratch.file());
+        prop_assert_eq!(summary.is_none(), expected.is_empty());
+        if summary.is_some() {
+            prop_assert_eq!(contents(&open(&scratch.file()), EVERYTHING), expected);
         }
     }
 }
