@@ -16,13 +16,14 @@ from orrery.kernels.meter import Meter
 from orrery.kernels.remote_write import decode_remote_write_1
 from orrery.kernels.snapshot import Snapshot
 from orrery.languages.promql.prepare import Preparations
+from orrery.model.receipts import Receipt
 from orrery.protocols.prometheus.parts import Parts
 from orrery.protocols.prometheus.reads import routes
 from orrery.query.queries import Queries
 from orrery.query.schedule import Schedule
 from orrery.server.http import Request, Response, Route
 from orrery.server.router import Found, Router
-from tests.protocols.prometheus.harness import FakeAccess
+from tests.protocols.prometheus.harness import FakeAccess, receipt_of
 from tests.query.fakes import FakeAdmission, FakeClock
 
 KINDS = {1: np.float64, 2: np.int64, 3: np.uint64, 4: np.uint64}
@@ -67,6 +68,10 @@ class MemoryEngine:
     @property
     def accept(self) -> "MemoryEngine":
         return self
+
+    @property
+    def receipts(self) -> "MemoryReceipts":
+        return MemoryReceipts(self)
 
     def write(self, tenant, batch, *, defaults=(), forced=()) -> Future:
         columns = batch.columns()
@@ -115,6 +120,17 @@ class MemoryEngine:
         self.schedule.close()
 
 
+class MemoryReceipts:
+    """Answers deletes; counts nothing and keeps none."""
+
+    def __init__(self, engine: MemoryEngine) -> None:
+        self.engine = engine
+
+    def delete(self, tenant, selector, *, min_ns, max_ns) -> Receipt:
+        self.engine.delete(tenant, selector, min_ns=min_ns, max_ns=max_ns)
+        return receipt_of(tenant, selector, min_ns, max_ns)
+
+
 class MemoryServer:
     """The engine behind HTTP on a port of its own; ``seen`` are the headers of each request."""
 
@@ -127,7 +143,7 @@ class MemoryServer:
             access=access,
             queries=engine.queries,
             metadata_of=lambda tenant, name=None: [],
-            delete=engine.delete,
+            receipts=engine.receipts,
             preparations=Preparations(),
             clock=engine.clock,
             version="0",

@@ -457,6 +457,19 @@ impl Selection {
         Ok(out)
     }
 
+    /// How many series have samples in the range, and how many samples, texts included.
+    pub fn count(&self, range: TimeRange, meter: &Meter) -> Result<(u64, u64)> {
+        let mut readers = self.readers();
+        let (mut series, mut samples) = (0, 0);
+        for at in 0..self.len() {
+            let runs = self.read_by(&mut readers, at, range, meter)?;
+            let found: usize = runs.iter().map(Run::len).sum();
+            series += u64::from(found > 0);
+            samples += found as u64;
+        }
+        Ok((series, samples))
+    }
+
     /// Everything of one series: settled runs, ascending, texts included.
     pub fn read(&self, at: usize, range: TimeRange, meter: &Meter) -> Result<Vec<Run>> {
         self.read_by(&mut self.readers(), at, range, meter)
@@ -822,6 +835,17 @@ pub(crate) mod python {
                 PyArray1::from_vec(py, samples.times_ns),
                 PyArray1::from_vec(py, samples.values),
             ))
+        }
+
+        fn count(
+            &self,
+            py: Python<'_>,
+            min_ns: i64,
+            max_ns: i64,
+            meter: &PyMeter,
+        ) -> PyResult<(u64, u64)> {
+            let range = TimeRange { min_ns, max_ns };
+            Ok(py.detach(|| self.0.count(range, &meter.0))?)
         }
 
         /// (kind, series, times, values) of each kind that occurs; values of strings and bytes are

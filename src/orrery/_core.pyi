@@ -674,6 +674,9 @@ class Selection:
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
         """(offsets, times, values) as numbers: bool 1 or 0, strings and bytes left out."""
 
+    def count(self, min_ns: int, max_ns: int, meter: Meter) -> tuple[int, int]:
+        """How many series have samples in the range, and how many samples, texts included."""
+
     def columns(
         self, first: int, count: int, min_ns: int, max_ns: int, meter: Meter
     ) -> list[

@@ -17,6 +17,7 @@ from orrery.client.side import TIME_MAX_NS, TIME_MIN_NS, Side
 from orrery.client.times import Duration, Time, to_duration_ns, to_time_ns
 from orrery.errors import Invalid
 from orrery.languages.promql.parse import parse_selector
+from orrery.model.receipts import Receipt
 
 if TYPE_CHECKING:
     import os
@@ -131,10 +132,15 @@ class Database:
         chosen = parsed(selectors)
         return list(self._open().label_values(label, chosen, start_ns=start_ns, end_ns=end_ns))
 
-    def delete(self, selector: str, *, start: Time | None = None, end: Time | None = None) -> None:
-        """Samples the selector matches, in the range or all: gone from every read that follows."""
+    def delete(
+        self, selector: str, *, start: Time | None = None, end: Time | None = None
+    ) -> Receipt:
+        """Samples the selector matches, in the range or all: gone from every read that follows.
+
+        The receipt says how many that were; ``orrery receipt show`` when they are off the disk.
+        """
         start_ns, end_ns = bounds(start, end)
-        self._open().delete(parse_selector(selector), start_ns=start_ns, end_ns=end_ns)
+        return self._open().delete(parse_selector(selector), start_ns=start_ns, end_ns=end_ns)
 
     def flush(self) -> None:
         """Brings recent samples into blocks now. They are durable and readable before it, too."""

@@ -25,6 +25,7 @@ from orrery.clock import Chance, Clock, GuardedClock, SystemChance, SystemClock
 from orrery.errors import OrreryError
 from orrery.ingest.accept import Accept
 from orrery.ingest.front import Front, OwnSeries
+from orrery.ingest.receipts import Receipts
 from orrery.ingest.turns import BoundedExecutor
 from orrery.kernels.decompress import decompress
 from orrery.kernels.meter import Meter
@@ -71,6 +72,7 @@ NS = 1_000_000_000
 ADMIN_SOCKET = "admin.sock"
 AUDIT_FILE = "audit.log"
 DAY_COUNTS_SECONDS = 10.0
+RECEIPTS_SECONDS = 10.0
 HEAD_HARD_FACTOR = 3
 """Writes are refused once the head is this many times the size at which it is flushed."""
 
@@ -88,6 +90,7 @@ class Engine:
     admission: Admission
     day_counts: DayCounts
     accept: Accept
+    receipts: Receipts
     schedule: Schedule
     queries: Queries
     watch: StoreTelemetry
@@ -170,6 +173,10 @@ def _engine(
         retention_days=limits.retention_days,
         observe=watch.observe,
     )
+    accept = Accept(store=store, log=log, limits=admission, clock=clock)
+    receipts = Receipts(
+        store=store, delete=accept.delete, objects=objects, clock=clock, observe=watch.observe
+    )
     schedule = Schedule(threads_max=settings.query_threads, queue_max=settings.query_concurrent_max)
     engine = Engine(
         directory=directory,
@@ -180,7 +187,8 @@ def _engine(
         limits=limits,
         admission=admission,
         day_counts=day_counts,
-        accept=Accept(store=store, log=log, limits=admission, clock=clock),
+        accept=accept,
+        receipts=receipts,
         schedule=schedule,
         queries=Queries(
             # Its snapshots are the core's, which the query's contract describes.
@@ -389,7 +397,7 @@ def _reading(engine: Engine, access: Access, settings: Settings, clock: Clock) -
         access=access,
         queries=engine.queries,
         metadata_of=engine.store.metadata_of,
-        delete=engine.accept.delete,
+        receipts=engine.receipts,
         preparations=Preparations(),
         clock=clock,
         version=VERSION,
@@ -414,7 +422,8 @@ def _agents(
         )
 
     agents: list[HostAgent | Periodic] = [
-        every(DAY_COUNTS_SECONDS, "day-counts", engine.day_counts.save)
+        every(DAY_COUNTS_SECONDS, "day-counts", engine.day_counts.save),
+        every(RECEIPTS_SECONDS, "receipts", engine.receipts.follow),
     ]
     if settings.host_metrics_seconds:
         agents.append(

@@ -168,6 +168,7 @@ class Event(StrEnum):
     CLOCK_JUMPED = "clock_jumped"
     CLOCK_BELIEVED = "clock_believed"
     LOG_TRIM_FAILED = "log_trim_failed"
+    RECEIPT_UNKEPT = "receipt_unkept"
     ADMIN_ACTION = "admin_action"
     AUDIT_FAILED = "audit_failed"
     HOST_METRICS_FAILED = "host_metrics_failed"

@@ -27,7 +27,7 @@ OPEN = {
 }
 """What anybody may ask; it tells nothing of any tenant."""
 
-DELETES = "/admin/tsdb/delete_series"
+DELETES = "/admin/tsdb/"
 numbers = itertools.count()
 
 
@@ -51,7 +51,9 @@ def routes(tmp_path_factory):
             method,
             route.path.replace("{name}", "job")
             .replace("{tenant}", "t")
-            .replace("{token_id}", "0" * 24),
+            .replace("{token_id}", "0" * 24)
+            .replace("{pin_id}", "1-1")
+            .replace("{id}", "1"),
         )
         for route in found
         for method in sorted(route.methods)
@@ -61,7 +63,7 @@ def routes(tmp_path_factory):
 def needed(path):
     if path.startswith("/api/admin/"):
         return "admin"
-    if path.endswith(DELETES):
+    if DELETES in path:
         return "delete"
     return "write" if path.endswith("/write") else "read"
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "compact": ("orrery.cli.store:compact", "Compact all blocks now."),
     "backup": ("orrery.cli.backup:backup", "Back everything up to TARGET."),
     "restore": ("orrery.cli.backup:restore", "Restore a backup at TARGET."),
+    "receipt": ("orrery.cli.receipt:receipt", "Show what became of deletes."),
     "settings": ("orrery.cli.serve:settings", "List every setting with its default."),
     "version": ("orrery.cli.version:version", "Print the version."),
 }

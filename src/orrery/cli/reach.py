@@ -20,6 +20,7 @@ from orrery.server.unix import short_path
 
 SOCKET_NAME = "admin.sock"
 SECONDS_MAX = 300.0
+TENANT_HEADER = "x-scope-orgid"
 
 KINDS: dict[int, type[OrreryError]] = {
     401: Denied,
@@ -71,6 +72,11 @@ class Remote:
     def __init__(self, connection: http.client.HTTPConnection, token: str | None) -> None:
         self._connection = connection
         self._headers = {} if token is None else {"authorization": f"Bearer {token}"}
+
+    def for_tenant(self, tenant: str) -> "Remote":
+        """The same server, asked on behalf of a tenant."""
+        self._headers[TENANT_HEADER] = tenant
+        return self
 
     def ask(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
         with self._answered(method, path, body) as response:

@@ -10,6 +10,7 @@ from orrery.client.results import PartlyWritten, Result, Written
 from orrery.client.side import Selectors
 from orrery.ingest.accept import Accept
 from orrery.ingest.contract import Written as Acknowledged
+from orrery.ingest.receipts import Receipts
 from orrery.kernels.batch import Batch
 from orrery.kernels.columns import decode_columns
 from orrery.kernels.series import encode_series
@@ -17,6 +18,7 @@ from orrery.languages.promql.evaluate import LOOKBACK_NS
 from orrery.languages.promql.prepare import Preparations
 from orrery.languages.promql.result import Result as Evaluated
 from orrery.model.effects import Fetch, Find, Labels, More, SampleFrames, Values
+from orrery.model.receipts import Receipt
 from orrery.model.selector import Matcher, Selector
 from orrery.query.queries import Asked, Queries, Query
 from orrery.store.engine import Store
@@ -31,6 +33,8 @@ class Engine(Protocol):
     def accept(self) -> Accept: ...
     @property
     def store(self) -> Store: ...
+    @property
+    def receipts(self) -> Receipts: ...
     @property
     def queries(self) -> Queries: ...
 
@@ -80,9 +84,9 @@ class Embedded:
         effect = Values(label, tuple(map(Selector, selectors)), start_ns, end_ns)
         return self._run("label values", lambda query: query.reader.values(effect))
 
-    def delete(self, matchers: tuple[Matcher, ...], *, start_ns: int, end_ns: int) -> None:
-        accept = self._engine.accept
-        accept.delete(self._tenant, Selector(matchers), min_ns=start_ns, max_ns=end_ns).result()
+    def delete(self, matchers: tuple[Matcher, ...], *, start_ns: int, end_ns: int) -> Receipt:
+        receipts = self._engine.receipts
+        return receipts.delete(self._tenant, Selector(matchers), min_ns=start_ns, max_ns=end_ns)
 
     def flush(self) -> None:
         self._engine.store.flush()

@@ -15,6 +15,7 @@ from orrery.client.side import TIME_MAX_NS, TIME_MIN_NS, Selectors
 from orrery.errors import Unavailable
 from orrery.languages.promql.tokens import go_quote
 from orrery.model.effects import Labels
+from orrery.model.receipts import Receipt
 from orrery.model.selector import Matcher
 
 API = "/prometheus/api/v1"
@@ -98,9 +99,11 @@ class Remote:
         found: list[str] = decode(body, list[str])
         return found
 
-    def delete(self, matchers: tuple[Matcher, ...], *, start_ns: int, end_ns: int) -> None:
-        form = [*matches([matchers]), *span(start_ns, end_ns)]
-        self._http.post_form(f"{API}/admin/tsdb/delete_series", form)
+    def delete(self, matchers: tuple[Matcher, ...], *, start_ns: int, end_ns: int) -> Receipt:
+        form = [*matches([matchers]), *span(start_ns, end_ns), ("receipt", "true")]
+        body = self._http.post_form(f"{API}/admin/tsdb/delete_series", form)
+        (receipt,) = decode(body, tuple[Receipt])
+        return receipt
 
     def flush(self) -> None:
         """The server flushes by itself; what it acknowledged is durable and readable."""

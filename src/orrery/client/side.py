@@ -6,6 +6,7 @@ from typing import Protocol
 from orrery.client.columns import Points
 from orrery.client.results import Result, Written
 from orrery.model.effects import Labels
+from orrery.model.receipts import Receipt
 from orrery.model.selector import Matcher
 
 TIME_MIN_NS = -(2**63)
@@ -35,7 +36,7 @@ class Side(Protocol):
     ) -> Sequence[str]:
         """The names of labels where ``label`` is None."""
 
-    def delete(self, matchers: tuple[Matcher, ...], *, start_ns: int, end_ns: int) -> None: ...
+    def delete(self, matchers: tuple[Matcher, ...], *, start_ns: int, end_ns: int) -> Receipt: ...
 
     def flush(self) -> None:
         """Brings what is buffered for reads into blocks; nothing is lost without it."""

@@ -77,6 +77,7 @@ class PartitionLog:
         self._queue = _Queue()
         self._failure: str | None = None
         self._sync_failed = False
+        self._is_ending_segment = False
         self._closing = False
         self._mark_offsets: list[int] = []
         self._mark_bytes: list[int] = []
@@ -178,9 +179,24 @@ class PartitionLog:
                 self._disk.unlink(segment.path)
                 self._bytes_before += segment.byte_count
                 del self._segments[0]
+            if self._segments[-1].first_offset < offset:
+                self._begin_behind(offset)
             first = self._segments[0].first_offset
             count = bisect_right(self._mark_offsets, first)
             del self._mark_offsets[:count], self._mark_bytes[:count]
+
+    def _begin_behind(self, offset: int) -> None:
+        """What is trimmed away must leave the disk also where little is written: the segment that
+        is written to ends now, or with the next write where one is under way."""
+        if offset == self._next_offset == self._acknowledged_offset and not self._failure:
+            self._sync()
+            self._begin_segment(offset)
+            old = self._segments[0]
+            self._disk.unlink(old.path)
+            self._bytes_before += old.byte_count
+            del self._segments[0]
+        else:
+            self._is_ending_segment = True
 
     def close(self) -> None:
         with self._lock:
@@ -262,6 +278,7 @@ class PartitionLog:
         self._segments.append(_Segment(first_offset, path, HEADER_BYTES))
         self._bytes_total += HEADER_BYTES
         self._synced = HEADER_BYTES
+        self._is_ending_segment = False
 
     def _cut_failed_write(self) -> None:
         active = self._segments[-1]
@@ -320,7 +337,7 @@ class PartitionLog:
         active = self._segments[-1]
         first_offset = self._acknowledged_offset
         size = sum(len(entry.record) + FRAME_HEADER_BYTES for entry in group)
-        full = active.byte_count + size > self._segment_bytes_max
+        full = active.byte_count + size > self._segment_bytes_max or self._is_ending_segment
         if full and active.byte_count > HEADER_BYTES and first_offset > active.first_offset:
             self._sync()
             with self._lock:

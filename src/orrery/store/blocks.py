@@ -78,12 +78,15 @@ class BlockFiles:
         with self._lock:
             self._pending.difference_update(names)
 
+    def names(self) -> set[str]:
+        """Of the files that are there, live or not."""
+        return {path.name for path in self._directory.iterdir() if _NAME.fullmatch(path.name)}
+
     def remove_unlisted(
         self, live: Callable[[], Collection[str]], *, grace_seconds: float
     ) -> list[str]:
         """Removes files that were in no manifest for ``grace_seconds``; returns their names."""
-        names = [path.name for path in self._directory.iterdir() if _NAME.fullmatch(path.name)]
-        found = {name for name in names if is_name_of(name, self._epoch)}
+        found = {name for name in self.names() if is_name_of(name, self._epoch)}
         # In this order: what is no longer pending stands in the manifest that is read after.
         with self._lock:
             pending = set(self._pending)

@@ -17,7 +17,7 @@ from orrery.log.contract import Log
 from orrery.objects.contract import Objects
 from orrery.store.blocks import is_name_of
 from orrery.store.bounds import StoreBounds
-from orrery.store.flush import flush, flush_reason
+from orrery.store.flush import flush, flush_reason, trim
 from orrery.store.grace import Grace
 from orrery.store.kernels import (
     DeleteRecord,
@@ -32,6 +32,7 @@ from orrery.store.manifest import BlockEntry, Manifest, partition_prefix
 from orrery.store.metadata import Metadata
 from orrery.store.pins import Pinned
 from orrery.store.recovery import apply_delete, recover
+from orrery.store.removal import Removal
 from orrery.store.rewrite import Progress, compact_once, drop_expired, forget_deletes
 from orrery.store.state import Ended, Observe, Parts, RetentionDays, State
 
@@ -240,6 +241,7 @@ class Store:
             forget_deletes(self._state)
         self._sweep()
         self.remove_unlisted()
+        self._trim_again()
         return more
 
     def flush(self) -> bool:
@@ -293,10 +295,21 @@ class Store:
         if removed:
             self._parts.observe("files_removed", {"files": len(removed)})
 
+    def _trim_again(self) -> None:
+        """What a pin or a write under way kept in the log when it was last trimmed."""
+        needed = self.manifest().next_offset
+        if self._parts.log.bounds(self.partition)[0] < needed and self.not_ready() is None:
+            trim(self._state, needed)
+
     def _kept_blocks(self) -> set[str]:
         with self._state.lock:
             listed = {block.name for block in self._state.manifest.blocks}
             return listed | self._state.pins.blocks()
+
+    @property
+    def removal(self) -> Removal:
+        """For receipts: where what deletes hide still is."""
+        return Removal(self._state)
 
     # --- for backups
 

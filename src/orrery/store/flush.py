@@ -72,7 +72,7 @@ def _flush_frozen(state: State, frozen: Frozen) -> None:
             "seconds": seconds,
         },
     )
-    _trim(state, frozen.next_offset)
+    trim(state, frozen.next_offset)
 
 
 def _release(state: State, frozen: Frozen) -> None:
@@ -156,7 +156,7 @@ def _write_metadata(state: State) -> tuple[str, int]:
     return name, changes
 
 
-def _trim(state: State, next_offset: int) -> None:
+def trim(state: State, next_offset: int) -> None:
     with state.lock:
         # A pin taken after this names a manifest that begins at `next_offset` or later.
         offset = state.pins.log_offset(next_offset)

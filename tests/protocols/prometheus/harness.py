@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
@@ -14,6 +13,7 @@ from orrery.kernels.meter import Meter
 from orrery.kernels.series import encode_series
 from orrery.kernels.snapshot import Snapshot
 from orrery.languages.promql.prepare import Preparations
+from orrery.model.receipts import Held, Receipt
 from orrery.protocols.prometheus.parts import Parts
 from orrery.protocols.prometheus.reads import routes
 from orrery.query.queries import Queries
@@ -69,6 +69,20 @@ class FakeAccess:
         return Caller(self.tenant, EVERYTHING, forced_matchers=self.forced)
 
 
+def receipt_of(tenant, selector, min_ns, max_ns, offset=7) -> Receipt:
+    return Receipt(
+        id=offset,
+        tenant=tenant,
+        matchers=tuple((m.label, str(m.operator), m.value) for m in selector.matchers),
+        min_ns=min_ns,
+        max_ns=max_ns,
+        accepted_ns=1,
+        series=2,
+        samples=3,
+        is_exact=True,
+    )
+
+
 class Harness:
     def __init__(self, series: dict, *, access: FakeAccess | None = None, **limits) -> None:
         self.clock = FakeClock()
@@ -76,6 +90,7 @@ class Harness:
         self.access = access or FakeAccess()
         self.schedule = Schedule(threads_max=2)
         self.deleted: list[tuple] = []
+        self.receipts: list[Receipt] = []
         self.metadata = [("up", "gauge", "is it up", ""), ("http_total", "counter", "requests", "")]
         self.left: list = []
         parts = Parts(
@@ -88,7 +103,7 @@ class Harness:
                 clock=self.clock,
             ),
             metadata_of=self.metadata_of,
-            delete=self.delete,
+            receipts=self,
             preparations=Preparations(),
             clock=self.clock,
             version="0.1.0",
@@ -99,11 +114,18 @@ class Harness:
     def metadata_of(self, tenant: str, name: str | None = None) -> list:
         return [row for row in self.metadata if name in (None, row[0])]
 
-    def delete(self, tenant, selector, *, min_ns, max_ns) -> "Future[int]":
+    def delete(self, tenant, selector, *, min_ns, max_ns) -> Receipt:
         self.deleted.append((tenant, selector.matchers, min_ns, max_ns))
-        done: Future[int] = Future()
-        done.set_result(0)
-        return done
+        kept = receipt_of(tenant, selector, min_ns, max_ns, offset=len(self.deleted))
+        self.receipts.append(kept)
+        return kept
+
+    def of(self, tenant) -> list[Receipt]:
+        return [receipt for receipt in self.receipts if receipt.tenant == tenant]
+
+    def show(self, tenant, receipt_id) -> tuple[Receipt, Held] | None:
+        held = Held(blocks=1, block_bytes=2, files=3, log_bytes=4)
+        return next(((one, held) for one in self.of(tenant) if one.id == receipt_id), None)
 
     def respond(self, method: str, path: str, arguments=(), *, form: bool = False) -> Response:
         found = self.router.find(method, path)

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from orrery.model.selector import Matcher, Operator
@@ -95,6 +97,45 @@ def test_series_are_deleted_by_selector_and_time(served, method):
         ("acme", (JOB,), 5 * SECOND, TIME_MAX_NS),
     ]
     assert served.access.asked == [(Permission.DELETE, "prometheus")]
+
+
+def test_a_delete_is_answered_with_its_receipts(served):
+    arguments = [("match[]", "up"), ("match[]", '{job="web"}')]
+    response = served.respond("POST", DELETE, arguments)
+    assert dict(response.headers)["x-orrery-receipts"] == "1,2"
+    response = served.respond("POST", DELETE, [*arguments, ("receipt", "true")])
+    assert response.status == 200
+    first, second = json.loads(response.body)["data"]
+    assert (first["id"], first["matchers"]) == (3, [["__name__", "=", "up"]])
+    assert (second["id"], second["samples"], second["is_exact"]) == (4, 3, True)
+
+
+def test_receipts_are_listed_and_shown(served):
+    served.respond("POST", DELETE, [("match[]", "up")])
+    status, answer = served.get("/admin/tsdb/receipts")
+    assert (status, [one["id"] for one in answer["data"]]) == (200, [1])
+    status, answer = served.get("/admin/tsdb/receipts/1")
+    assert (status, answer["data"]["tenant"]) == (200, "acme")
+    assert answer["data"]["held"] == {"blocks": 1, "block_bytes": 2, "files": 3, "log_bytes": 4}
+    assert "backups" in answer["data"]["not_covered"]
+    assert served.access.asked[-1] == (Permission.DELETE, "prometheus")
+
+
+@pytest.mark.parametrize("receipt_id", ["2", "x", "-1", "9" * 40])
+def test_a_receipt_that_is_not_there_is_not_found(served, receipt_id):
+    served.respond("POST", DELETE, [("match[]", "up")])
+    assert served.get(f"/admin/tsdb/receipts/{receipt_id}")[0] == 404
+
+
+def test_who_sees_a_part_sees_the_receipts_of_that_part_only():
+    harness = Harness(SERIES, access=FakeAccess(forced=(JOB,)))
+    harness.respond("POST", DELETE, [("match[]", "up")])
+    harness.access.forced = ()
+    harness.respond("POST", DELETE, [("match[]", "up")])
+    harness.access.forced = (JOB,)
+    assert [one["id"] for one in harness.get("/admin/tsdb/receipts")[1]["data"]] == [1]
+    assert harness.get("/admin/tsdb/receipts/2")[0] == 404
+    harness.close()
 
 
 def test_nobody_deletes_what_they_may_not_see():

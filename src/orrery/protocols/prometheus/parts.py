@@ -1,12 +1,12 @@
 """What the read side is handed by ``app``, and how a handler turns into one query."""
 
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from orrery.clock import Clock
 from orrery.languages.promql.prepare import Preparations
+from orrery.model.receipts import Held, Receipt
 from orrery.model.selector import Selector
 from orrery.query.queries import Asked, Queries, Query
 from orrery.server.http import Request, Response
@@ -22,11 +22,15 @@ class MetadataOf(Protocol):
         """What writers told about the tenant's metrics, or about one."""
 
 
-class Delete(Protocol):
-    def __call__(
-        self, tenant: str, selector: Selector, *, min_ns: int, max_ns: int
-    ) -> "Future[int]":
-        """Completes once the delete is durable and holds on reads; bounds are inclusive."""
+class Deletes(Protocol):
+    """They wait for the disk: not for the event loop."""
+
+    def delete(self, tenant: str, selector: Selector, *, min_ns: int, max_ns: int) -> Receipt:
+        """Returns once the delete is durable and holds on reads; bounds are inclusive."""
+
+    def of(self, tenant: str) -> list[Receipt]: ...
+
+    def show(self, tenant: str, receipt_id: int) -> tuple[Receipt, Held] | None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +38,7 @@ class Parts:
     access: Access
     queries: Queries
     metadata_of: MetadataOf
-    delete: Delete
+    receipts: Deletes
     preparations: Preparations
     clock: Clock
     version: str

@@ -37,6 +37,8 @@ ENDPOINTS: tuple[tuple[frozenset[str], str, Endpoint], ...] = (
     (GET, "/status/flags", status.flags),
     (GET, "/status/tsdb", status.statistics),
     (POST_OR_PUT, "/admin/tsdb/delete_series", admin.delete_series),
+    (GET, "/admin/tsdb/receipts", admin.list_receipts),
+    (GET, "/admin/tsdb/receipts/{id}", admin.show_receipt),
     *((GET, f"/{name}", status.empty(name)) for name in status.EMPTY),
 )
 
@@ -56,4 +58,5 @@ def routes(parts: Parts) -> list[Route]:
 
 
 def permission_for(endpoint: Endpoint) -> Permission:
-    return Permission.DELETE if endpoint is admin.delete_series else Permission.READ
+    deleting = (admin.delete_series, admin.list_receipts, admin.show_receipt)
+    return Permission.DELETE if endpoint in deleting else Permission.READ
