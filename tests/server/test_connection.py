@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from orrery.server.http import Response
-from tests.server.running import Running, route, until_closed
+from tests.server.running import Running, route, until, until_closed
 
 POST = b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b"
 LAST = b"GET /echo HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
@@ -160,3 +160,22 @@ def test_a_large_answer_arrives_whole(server):
         for _ in range(3):
             connection.request("GET", "/large")
             assert len(connection.getresponse().read()) == 300_000
+
+
+def test_what_admit_gave_is_kept_only_for_what_came_at_once():
+    """Between headers and a body that comes later, who asks may have lost the right to."""
+    seen = []
+
+    async def sees(request):
+        seen.append(request.admitted)
+        return Response(204)
+
+    routes = [route("POST", "/sees", sees, admit=lambda _request: "admitted")]
+    post = POST.replace(b"/echo", b"/sees")
+    with Running(routes) as server, server.raw(post % (1, b"1")) as connection:
+        assert connection.recv(1000).startswith(b"HTTP/1.1 204 ")
+        connection.sendall(post % (2, b"2"))
+        server.call(until(lambda: server.metric("orrery_requests_active") == 1))
+        connection.sendall(b"3")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 204 ")
+    assert seen == ["admitted", None]

@@ -1,11 +1,12 @@
 import base64
 
 import pytest
+from msgspec.structs import replace
 
 from orrery.errors import Corrupt, Denied, Invalid
 from orrery.model.selector import Matcher, Operator
 from orrery.server.http import UNIX_PEER
-from orrery.tenancy.access import Unauthenticated, check_exposure
+from orrery.tenancy.access import Unauthenticated, check_exposure, gate
 from orrery.tenancy.tokens import Permission, mint
 from tests.tenancy.parts import OPERATOR, Parts, request
 
@@ -143,6 +144,19 @@ def test_revoked_token_is_refused_at_once_by_every_holder(parts):
     for access in (parts.token_access, other.token_access):
         with pytest.raises(Unauthenticated, match="revoked"):
             ask(access, bearer(secret))
+
+
+def test_a_caller_just_admitted_is_not_looked_up_again(parts):
+    secret, token = parts.token("*", "read admin")
+    asked = request(bearer(secret))
+    admitted = gate(parts.token_access, permission=READ, scheme="prometheus")(asked)
+    parts.administration.revoke_token(OPERATOR, token.id)
+    again = replace(asked, admitted=admitted)
+    caller = parts.token_access.caller(again, permission=READ, scheme="prometheus")
+    assert caller is admitted.caller
+    for permission, scheme in ((ADMIN, "prometheus"), (READ, "influxdb")):
+        with pytest.raises(Unauthenticated, match="revoked"):
+            parts.token_access.caller(again, permission=permission, scheme=scheme)
 
 
 def test_token_acts_for_its_own_tenant_only(parts):

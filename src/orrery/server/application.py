@@ -163,7 +163,7 @@ class Application:
         if found.route.admit is None:
             return None
         try:
-            found.route.admit(_request(exchange, b"", found))
+            exchange.admitted = found.route.admit(_request(exchange, b"", found))
         except OrreryError as error:
             return self._rendered(found.route, exchange, error)
         except Exception as failure:
@@ -275,4 +275,5 @@ def _request(exchange: Exchange, body: bytes, found: Found) -> Request:
         found.parameters,
         exchange.on_disconnect,
         exchange.body.hold_more,
+        exchange.admitted,
     )

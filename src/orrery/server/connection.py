@@ -383,6 +383,7 @@ class Connection(asyncio.BufferedProtocol):
         elif self._expects_body:
             # Once a request, from its headers on.
             self._expects_body = False
+            self._line[0].admitted = None
             self._deadline.arm(self._limits.body_seconds_max, self._body_late)
 
     def _expect_headers(self) -> None:

@@ -38,6 +38,9 @@ class Exchange:
     """``keeps`` says whether the connection is kept for another request after the answer."""
 
     # Most of them keep these for good: a request costs so many stores less.
+    admitted: object = None
+    """What ``Route.admit`` gave; forgotten where the body comes later: who asks may have lost the
+    right to by then."""
     begun_seconds = 0.0
     early: deque[bytes] | None = None
     """What of its body came while the answer to another request was awaited."""

@@ -22,7 +22,8 @@ class Request(msgspec.Struct, frozen=True):
     ``headers`` has lower-case names; ``parameters`` are those of the route's path template;
     ``on_disconnect`` registers what to call once, should the client leave before the answer;
     ``hold`` counts bytes that a handler makes of the body until the answer is sent, and raises
-    ``Exhausted`` where all requests together would hold too many.
+    ``Exhausted`` where all requests together would hold too many; ``admitted`` is what
+    ``Route.admit`` gave, where nothing was waited for since.
     """
 
     method: str
@@ -34,6 +35,7 @@ class Request(msgspec.Struct, frozen=True):
     parameters: Mapping[str, str] = msgspec.field(default_factory=dict)
     on_disconnect: Callable[[Callable[[], None]], None] = lambda _callback: None
     hold: Callable[[int], None] = lambda _count: None
+    admitted: object = None
 
     def arguments(self) -> list[tuple[str, str]]:
         """Query and, for a form body, form arguments, in order, repeats kept."""

@@ -62,11 +62,20 @@ class Access(Protocol):
         ``Invalid`` for a tenant's name that cannot be."""
 
 
-def gate(access: Access, *, permission: str, scheme: str) -> Callable[[Request], Caller]:
-    """For ``Route.admit``."""
+class Admitted(Struct, frozen=True):
+    """A caller just found, and what it was asked for."""
 
-    def admit(request: Request) -> Caller:
-        return access.caller(request, permission=permission, scheme=scheme)
+    permission: str
+    scheme: str
+    caller: Caller
+
+
+def gate(access: Access, *, permission: str, scheme: str) -> Callable[[Request], Admitted]:
+    """For ``Route.admit``; the handler that asks for the same is not made to look again."""
+
+    def admit(request: Request) -> Admitted:
+        caller = access.caller(request, permission=permission, scheme=scheme)
+        return Admitted(permission, scheme, caller)
 
     return admit
 
@@ -100,6 +109,9 @@ class TokenAccess:
     def caller(self, request: Request, *, permission: str, scheme: str) -> Caller:
         if request.peer == UNIX_PEER:
             return operator(request, permission)
+        known = request.admitted
+        if isinstance(known, Admitted) and (known.permission, known.scheme) == (permission, scheme):
+            return known.caller
         try:
             return self._permitted(self._token(request, scheme), request, permission)
         except Denied as denied:

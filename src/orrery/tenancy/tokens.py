@@ -6,6 +6,7 @@ import hmac
 import string
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -22,6 +23,7 @@ SECRET_DIGITS = 43
 ID_CHARACTERS = 24
 FORMAT = 1
 COLLECTION = "tokens"
+TOKENS_KEPT_MAX = 1024
 _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 
 
@@ -105,6 +107,7 @@ def document_name(token_id: str) -> str:
     return f"{COLLECTION}/{token_id}"
 
 
+@lru_cache(maxsize=TOKENS_KEPT_MAX)
 def decode(content: bytes) -> Token:
     return decode_document(content, Token, name="a token's document", format_version=FORMAT)
 
