@@ -14,11 +14,13 @@ from pathlib import Path
 
 from orrery.clock import SystemClock
 from orrery.errors import OrreryError
+from orrery.ingest.receipts import Receipts
 from orrery.log.local import LogLimits
+from orrery.model.selector import Matcher, Operator, Selector
 from orrery.store.bounds import DAY_NS, HOUR_NS, StoreBounds
 from orrery.store.engine import Upkeep
 from tests.store.cores import NativeCore
-from tests.store.harness import NOW_NS, Running
+from tests.store.harness import NOW_NS, TENANT, Running
 
 BOUNDS = StoreBounds(
     head_bytes_flush=40_000,
@@ -43,6 +45,7 @@ PHASES = {
     "manifest committed": ("os.link", "/manifest/"),
     "manifest just committed": ("os.remove", "/manifest/~"),
     "manifest pruned": ("os.remove", ".json"),
+    "receipt kept": ("os.rename", "/receipts/"),
 }
 
 
@@ -95,7 +98,7 @@ class Killer:
     """An audit hook that ends the process as ``kill -9`` does, right before the chosen call."""
 
     def __init__(self, phase, count):
-        self.call, self.part = PHASES[phase]
+        self.call, self.part = phase
         self.left = count
 
     def __call__(self, call, arguments):
@@ -118,30 +121,46 @@ def open_store(path):
     )
 
 
-def work(db, thread, number):
+def delete(db, receipts, thread, number):
+    low, high = deleted(number)
+    selector = Selector((Matcher("__name__", Operator.EQUAL, series(thread, number)),))
+    receipts.delete(TENANT, selector, min_ns=low, max_ns=high)
+
+
+def work(db, receipts, thread, number):
     while True:
         try:
             if is_delete(number):
-                db.delete(series(thread, number), *deleted(number))
+                delete(db, receipts, thread, number)
             else:
                 db.write(*[(*key, value) for key, value in rows(thread, number).items()])
         except OrreryError as error:
-            if "until a flush is done" not in str(error):
+            if not any(text in str(error) for text in ("until a flush is done", "receipts_max")):
                 raise
         else:
             os.write(1, b"%d %d\n" % (thread, number))
             number += 1
 
 
+def follow(receipts, clock):
+    while True:
+        receipts.follow()
+        clock.sleep_seconds(0.01)
+
+
 def main(path, phase, count, *starts):
     db = open_store(path)
     db.events = Telling()
     if phase in PHASES:
-        sys.addaudithook(Killer(phase, int(count)))
+        sys.addaudithook(Killer(PHASES[phase], int(count)))
+    receipts = Receipts(
+        store=db.store, delete=db.accept.delete, objects=db.objects, clock=db.clock, receipts_max=50
+    )
+    threading.Thread(target=follow, args=(receipts, db.clock), daemon=True).start()
     failures = []
     Upkeep(db.store, observe=lambda *event: failures.append(event), interval_seconds=0.001).start()
     threads = [
-        threading.Thread(target=work, args=(db, thread, int(start)))
+        threading.Thread(target=work, args=(db, receipts, thread, int(start)))
         for thread, start in enumerate(starts)
     ]
     for thread in threads:
