@@ -34,6 +34,15 @@ pub struct Key {
     pub sample_end: u32,
 }
 
+/// Keys of one sample each that came together, as the fields of a line do.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    /// Hash of all its keys together: equal rows of one wire have equal hashes.
+    pub hash: u128,
+    /// One behind its last key.
+    pub key_end: u32,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
     pub line: u32,
@@ -67,6 +76,8 @@ pub struct Batch {
     /// What spans and string values point into.
     pub body: Vec<u8>,
     pub keys: Vec<Key>,
+    /// Empty, or all keys in rows.
+    pub rows: Vec<Row>,
     pub times_ns: Vec<i64>,
     /// Bits, as in `sample::Run`; strings and bytes point into `body`.
     pub values: Vec<u64>,
@@ -101,6 +112,7 @@ impl Batch {
     pub fn memory_bytes(&self) -> usize {
         self.body.capacity()
             + size_of_val(&self.keys[..])
+            + size_of_val(&self.rows[..])
             + size_of_val(&self.times_ns[..])
             + size_of_val(&self.values[..])
             + size_of_val(&self.kinds[..])
@@ -120,6 +132,7 @@ impl Batch {
             canonicalise,
             body,
             keys: Vec::new(),
+            rows: Vec::new(),
             times_ns: Vec::new(),
             values: Vec::new(),
             kinds: Vec::new(),

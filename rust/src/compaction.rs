@@ -19,6 +19,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering as Memory};
 
+/// Series that a reader is told of before they are read.
+const READS_AHEAD: usize = 8;
+
 /// What becomes part of the block.
 pub struct BlockRequest<'a> {
     pub sources: &'a [Arc<dyn Source>],
@@ -296,10 +299,14 @@ impl<'a> Walk<'a> {
         } else {
             sorted(source, &selected)?
         };
+        let mut reader = source.reader();
+        for &ordinal in ordinals.iter().take(READS_AHEAD) {
+            reader.expect(ordinal);
+        }
         Ok(Self {
             place,
             source,
-            reader: source.reader(),
+            reader,
             ordinals,
             next: 0,
             canonical: Vec::new(),
@@ -311,6 +318,9 @@ impl<'a> Walk<'a> {
         let Some(&ordinal) = self.ordinals.get(self.next) else {
             return Ok(false);
         };
+        if let Some(&ahead) = self.ordinals.get(self.next + READS_AHEAD) {
+            self.reader.expect(ahead);
+        }
         self.next += 1;
         self.canonical.clear();
         self.source.canonical(ordinal, &mut self.canonical)?;

@@ -6,16 +6,17 @@
 
 use crate::error::{CoreError, Result};
 use crate::pending::{Part, Pending, Place, order_by};
+use crate::prefetch::prefetch;
 use crate::record_samples::{Columns, Kinds};
 use crate::sample::{Kind, Run};
 use crate::selector::{Matcher, Target};
 use crate::series::SeriesId;
 use crate::series_table::{SeriesTable, Table, Tenant};
-use crate::source::{PlainReader, Reader, Source, TimeRange};
-use crate::stripe::{PAGE_SERIES, Stripe};
+use crate::source::{Reader, Source, TimeRange};
+use crate::stripe::{ChainStep, PAGE_SERIES, Stripe};
 use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 use roaring::RoaringBitmap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 const STRIPE_BITS: u32 = 6;
@@ -343,6 +344,46 @@ fn append_key(
     Ok(())
 }
 
+/// Reads series after series. The chunks of one lie far apart, each named by the next: with every
+/// read, the chains of those expected are followed one step further, so that none is waited for.
+struct Ahead<'a> {
+    generation: &'a Generation,
+    /// Ordinals and how far their chains have been followed.
+    expected: VecDeque<(u32, ChainStep)>,
+}
+
+impl Ahead<'_> {
+    fn follow(&mut self) {
+        for (ordinal, step) in &mut self.expected {
+            if *step != ChainStep::End {
+                let stripe = self.generation.stripes[stripe_of(*ordinal)].read();
+                *step = stripe.follow(place_of(*ordinal), *step);
+            }
+        }
+    }
+}
+
+impl Reader for Ahead<'_> {
+    fn expect(&mut self, ordinal: u32) {
+        let stripe = self.generation.stripes[stripe_of(ordinal)].read();
+        stripe.prefetch_slot(place_of(ordinal));
+        prefetch(self.generation.table.0.store.hot(ordinal));
+        self.expected.push_back((ordinal, ChainStep::Slot));
+    }
+
+    fn read(&mut self, ordinal: u32, range: TimeRange, out: &mut Vec<Run>) -> Result<()> {
+        if self
+            .expected
+            .front()
+            .is_some_and(|(first, _)| *first == ordinal)
+        {
+            self.expected.pop_front();
+        }
+        self.follow();
+        self.generation.read(ordinal, range, out)
+    }
+}
+
 impl Drop for Generation {
     fn drop(&mut self) {
         for (at, stripe) in self.stripes.iter_mut().enumerate() {
@@ -404,7 +445,10 @@ impl Source for Generation {
     }
 
     fn reader(&self) -> Box<dyn Reader + '_> {
-        Box::new(PlainReader(self))
+        Box::new(Ahead {
+            generation: self,
+            expected: VecDeque::new(),
+        })
     }
 
     fn read(&self, ordinal: u32, range: TimeRange, out: &mut Vec<Run>) -> Result<()> {

@@ -48,6 +48,7 @@ pub mod record_samples;
 pub mod relabel;
 pub mod remote_write;
 pub mod resolve;
+pub mod row_keys;
 pub mod sample;
 pub mod section;
 pub mod selector;

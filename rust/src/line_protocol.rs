@@ -8,7 +8,7 @@
 //! Measurement and tags are hashed as they stand, once a line; the hash of each field's raw name
 //! is folded in. What the bytes mean is worked out once a series, in `canonicalise`.
 
-use crate::batch::{Batch, Key, Rejection, Wire, assemble, quoted, reject};
+use crate::batch::{Batch, Key, Rejection, Row, Wire, assemble, quoted, reject};
 use crate::error::{CoreError, Result};
 use crate::key_hash::KeyHasher;
 use crate::sample::Kind;
@@ -47,6 +47,7 @@ pub fn decode(body: Vec<u8>, precision_ns: i64, now_ns: i64) -> Result<Batch> {
         ..
     } = decoder;
     batch.keys = columns.keys;
+    batch.rows = columns.rows;
     batch.times_ns = columns.times_ns;
     batch.values = columns.values;
     batch.kinds = columns.kinds;
@@ -58,6 +59,7 @@ pub fn decode(body: Vec<u8>, precision_ns: i64, now_ns: i64) -> Result<Batch> {
 
 struct Columns {
     keys: Vec<Key>,
+    rows: Vec<Row>,
     times_ns: Vec<i64>,
     values: Vec<u64>,
     kinds: Vec<Kind>,
@@ -67,6 +69,7 @@ impl Columns {
     fn with_capacity(count: usize) -> Self {
         Self {
             keys: Vec::with_capacity(count),
+            rows: Vec::new(),
             times_ns: Vec::with_capacity(count),
             values: Vec::with_capacity(count),
             kinds: Vec::with_capacity(count),
@@ -82,8 +85,35 @@ impl Columns {
     }
 }
 
+/// The fields of a line, for the next: most lines have the same ones in the same order.
+#[derive(Default)]
+struct Shape {
+    /// Where each name stood, and its hash.
+    names: Vec<((u32, u32), u128)>,
+    /// Of all names together; none where they changed since.
+    hash: Option<u128>,
+}
+
+impl Shape {
+    /// The hash of the first `count` names, which are all there are from now on.
+    #[inline]
+    fn hash(&mut self, count: usize, hasher: &KeyHasher) -> u128 {
+        match self.hash {
+            Some(hash) if count == self.names.len() => hash,
+            _ => {
+                self.names.truncate(count);
+                let names = self.names.iter();
+                let hash = names.fold(1, |all, (_, hash)| hasher.fold(all, *hash));
+                self.hash = Some(hash);
+                hash
+            }
+        }
+    }
+}
+
 struct Decoder<'a> {
     body: &'a [u8],
+    shape: Shape,
     precision_ns: i64,
     default_time_ns: i64,
     hasher: &'static KeyHasher,
@@ -101,6 +131,7 @@ impl<'a> Decoder<'a> {
     fn new(body: &'a [u8], precision_ns: i64, now_ns: i64) -> Self {
         Self {
             body,
+            shape: Shape::default(),
             precision_ns,
             default_time_ns: now_ns.saturating_sub(now_ns.rem_euclid(precision_ns)),
             hasher: KeyHasher::of_process(),
@@ -161,7 +192,10 @@ impl<'a> Decoder<'a> {
 
     #[inline]
     fn point(&mut self, start: usize, line: u32) -> Parsed<()> {
-        let key_end = scan_key(self.body, start, self.text_end)?;
+        let key_end = match plain_key_end(self.body, start, self.text_end) {
+            Some(key_end) => key_end,
+            None => scan_key(self.body, start, self.text_end)?,
+        };
         if key_end - start > KEY_BYTES_MAX {
             return Err(key_too_long(key_end - start));
         }
@@ -169,29 +203,46 @@ impl<'a> Decoder<'a> {
         if fields >= self.text_end {
             return Err("missing fields".into());
         }
+        let line_hash = self.hasher.hash(&self.body[start..key_end]);
         let span = (start as u32, key_end as u32);
-        let after = self.fields(fields, span, line)?;
+        let (after, count) = self.fields(fields, span, line, line_hash)?;
         let time_ns = self.time(after)?;
-        self.columns
-            .times_ns
-            .resize(self.columns.keys.len(), time_ns);
+        let columns = &mut self.columns;
+        columns.times_ns.resize(columns.keys.len(), time_ns);
+        columns.rows.push(Row {
+            hash: self
+                .hasher
+                .fold(line_hash, self.shape.hash(count, self.hasher)),
+            key_end: columns.keys.len() as u32,
+        });
         Ok(())
     }
 
-    /// Pushes key and value of every field from `at` on; gives the place behind the last.
+    /// Pushes key and value of every field from `at` on; gives the place behind the last, and how
+    /// many there are.
     #[inline]
-    fn fields(&mut self, mut at: usize, span: (u32, u32), line: u32) -> Parsed<usize> {
-        let line_hash = self
-            .hasher
-            .hash(&self.body[span.0 as usize..span.1 as usize]);
+    fn fields(
+        &mut self,
+        mut at: usize,
+        span: (u32, u32),
+        line: u32,
+        line_hash: u128,
+    ) -> Parsed<(usize, usize)> {
+        let mut count = 0;
         loop {
-            let equals = scan_field_key(self.body, at, self.text_end)?;
+            let (equals, field_hash) = match self.known_name(count, at) {
+                Some(known) => known,
+                None => self.next_name(count, at)?,
+            };
+            count += 1;
             let key_length = (span.1 - span.0) as usize + FIELD_SEPARATOR_BYTES + equals - at;
             if key_length > KEY_BYTES_MAX {
                 return Err(key_too_long(key_length));
             }
-            let (after, kind, bits) = self.value(equals + 1)?;
-            let field_hash = self.hasher.hash(&self.body[at..equals]);
+            let (after, kind, bits) = match short_number(&self.body[..self.text_end], equals + 1) {
+                Some((after, bits)) => (after, Kind::Float64, bits),
+                None => self.value(equals + 1)?,
+            };
             self.columns.keys.push(Key {
                 hash: self.hasher.fold(line_hash, field_hash),
                 span,
@@ -202,10 +253,33 @@ impl<'a> Decoder<'a> {
             self.columns.values.push(bits);
             self.columns.kinds.push(kind);
             if after >= self.text_end || self.body[after] == b' ' {
-                return Ok(after);
+                return Ok((after, count));
             }
             at = after + 1;
         }
+    }
+
+    /// Where the name at `at` is that of the field `number` of the line before: the place of its
+    /// equals sign, and its hash.
+    #[inline]
+    fn known_name(&self, number: usize, at: usize) -> Option<(usize, u128)> {
+        let &((from, to), hash) = self.shape.names.get(number)?;
+        let length = (to - from) as usize;
+        let equals = at + length;
+        let is_same = equals < self.text_end
+            && self.body[equals] == b'='
+            && is_same(self.body, from as usize, at, length);
+        is_same.then_some((equals, hash))
+    }
+
+    /// Reads the name of a field and makes it part of the shape.
+    fn next_name(&mut self, number: usize, at: usize) -> Parsed<(usize, u128)> {
+        let equals = scan_field_key(self.body, at, self.text_end)?;
+        let hash = self.hasher.hash(&self.body[at..equals]);
+        self.shape.hash = None;
+        self.shape.names.truncate(number);
+        self.shape.names.push(((at as u32, equals as u32), hash));
+        Ok((equals, hash))
     }
 
     /// Reads the value at `at`; the place given back holds a comma, a space or the line's end.
@@ -322,6 +396,73 @@ const HIGH: u64 = 0x8080_8080_8080_8080;
 fn hits(word: u64, byte: u8) -> u64 {
     let zero_where_equal = word ^ (EACH * u64::from(byte));
     zero_where_equal.wrapping_sub(EACH) & !zero_where_equal & HIGH
+}
+
+const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+
+/// Zero in the high bit of each byte of `word` that is `byte`, whatever stands around it.
+#[inline]
+fn misses(word: u64, byte: u8) -> u64 {
+    let zero_where_equal = word ^ (EACH * u64::from(byte));
+    ((zero_where_equal & LOW) + LOW) | zero_where_equal
+}
+
+/// The place of the space behind measurement and tags, where these are well-formed without any
+/// backslash before a separator. All else is for [`scan_key`], which says what is wrong.
+#[inline]
+fn plain_key_end(body: &[u8], start: usize, end: usize) -> Option<usize> {
+    let mut before = start;
+    let mut is_measurement = true;
+    let mut is_name = false;
+    for (number, chunk) in body[start..end].chunks_exact(8).enumerate() {
+        let mut word = [0; 8];
+        word.copy_from_slice(chunk);
+        let word = u64::from_le_bytes(word);
+        let mut found = !(misses(word, b',') & misses(word, b' ') & misses(word, b'=')) & HIGH;
+        while found != 0 {
+            let at = start + number * 8 + found.trailing_zeros() as usize / 8;
+            found &= found - 1;
+            let byte = body[at];
+            if is_measurement {
+                // Equals signs may stand in it, though not at its beginning.
+                if at == start || body[at - 1] == b'\\' {
+                    return None;
+                }
+                if byte == b'=' {
+                    continue;
+                }
+                is_measurement = false;
+            } else if at == before + 1 || body[at - 1] == b'\\' || is_name != (byte == b'=') {
+                return None;
+            }
+            if byte == b' ' {
+                return Some(at);
+            }
+            before = at;
+            is_name = byte == b',';
+        }
+    }
+    None
+}
+
+/// Whether `length` bytes at two places are the same.
+#[inline]
+fn is_same(body: &[u8], one: usize, other: usize, length: usize) -> bool {
+    let word = |at: usize| {
+        let chunk = body.get(at..).and_then(<[u8]>::first_chunk::<8>);
+        chunk.map(|chunk| u64::from_le_bytes(*chunk))
+    };
+    if length < 8 {
+        return body[one..one + length] == body[other..other + length];
+    }
+    let mut at = 0;
+    while at + 8 < length {
+        if word(one + at) != word(other + at) {
+            return false;
+        }
+        at += 8;
+    }
+    word(one + length - 8) == word(other + length - 8)
 }
 
 /// The first separator from `at` on, eight bytes at a time; may lie behind the line.
@@ -467,6 +608,8 @@ const TENS: [f64; 23] = [
 ];
 /// So many digits fit 64 bits whatever they are.
 const DIGITS_FAST_MAX: usize = 19;
+/// Digits, a point and what ends them: less than 2^53 whatever the digits are.
+const SHORT_NUMBER_BYTES: usize = 16;
 /// So many fit 63.
 const DIGITS_SIGNED_MAX: usize = 18;
 
@@ -481,6 +624,38 @@ fn digits(text: &[u8], mut at: usize, mut mantissa: u64) -> (usize, u64) {
         at += 1;
     }
     (at, mantissa)
+}
+
+/// A decimal of few digits with a comma or a space behind it, which most values are; gives the
+/// place behind it and its bits. None is no verdict.
+#[inline]
+fn short_number(text: &[u8], start: usize) -> Option<(usize, u64)> {
+    let (mut at, mut mantissa, mut decimals) = (start, 0u64, 0);
+    let mut point = None;
+    for &byte in text.get(start..)?.iter().take(SHORT_NUMBER_BYTES) {
+        let digit = byte.wrapping_sub(b'0');
+        if digit <= 9 {
+            mantissa = mantissa * 10 + u64::from(digit);
+        } else if byte == b'.' && point.is_none() {
+            point = Some(at);
+        } else if matches!(byte, b',' | b' ') {
+            if let Some(point) = point {
+                decimals = at - point - 1;
+            }
+            let digits = at - start - usize::from(point.is_some());
+            let value = mantissa as f64;
+            let value = if decimals == 0 {
+                value
+            } else {
+                value / TENS[decimals]
+            };
+            return (digits > 0).then_some((at, value.to_bits()));
+        } else {
+            return None;
+        }
+        at += 1;
+    }
+    None
 }
 
 /// Short decimals without an exponent are read in one go, exactly (Clinger's fast path); all else
@@ -769,386 +944,4 @@ pub(crate) mod python {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::sample::payload;
-    use crate::series::SeriesView;
-    use proptest::prelude::*;
-
-    const NOW_NS: i64 = 1_700_000_000_123_456_789;
-
-    fn decoded(body: &str) -> Batch {
-        decode(body.as_bytes().to_vec(), 1, NOW_NS).unwrap()
-    }
-
-    fn shown(batch: &Batch, sample: usize) -> String {
-        let bits = batch.values[sample];
-        match batch.kinds[sample] {
-            Kind::Float64 => format!("{:?}", f64::from_bits(bits)),
-            Kind::Int64 => format!("{}i", bits as i64),
-            Kind::Uint64 => format!("{bits}u"),
-            Kind::Bool => format!("{}", bits == 1),
-            _ => format!(
-                "{:?}",
-                String::from_utf8_lossy(payload(&batch.body, bits).unwrap())
-            ),
-        }
-    }
-
-    /// Series, value and time of every sample, one a line.
-    fn dump(batch: &Batch) -> Vec<String> {
-        (0..batch.keys.len())
-            .map(|key| {
-                let bytes = batch.canonical(key, &[], &[]).unwrap();
-                let view = SeriesView::parse(&bytes).unwrap();
-                let labels: Vec<String> = view
-                    .labels
-                    .iter()
-                    .map(|(k, v)| format!("{k}={v}"))
-                    .collect();
-                format!(
-                    "{}|{}|{} {} {}",
-                    view.name,
-                    labels.join(","),
-                    view.field,
-                    shown(batch, key),
-                    batch.times_ns[key]
-                )
-            })
-            .collect()
-    }
-
-    #[test]
-    fn good_lines() {
-        for (body, expected) in [
-            ("cpu,host=a value=1 5", &["cpu|host=a| 1.0 5"][..]),
-            ("cpu,host=a value=1 5\n", &["cpu|host=a| 1.0 5"]),
-            ("cpu,host=a value=1 5\r\n", &["cpu|host=a| 1.0 5"]),
-            ("cpu v=1", &["cpu||v 1.0 1700000000123456789"]),
-            (
-                "cpu v=1\r\n\r\ncpu v=2 7",
-                &["cpu||v 1.0 1700000000123456789", "cpu||v 2.0 7"],
-            ),
-            ("  \t\0cpu v=1 7  \n   \n", &["cpu||v 1.0 7"]),
-            ("# a comment with a=\"quote\ncpu v=1 7", &["cpu||v 1.0 7"]),
-            ("cpu  v=1  7", &["cpu||v 1.0 7"]),
-            (
-                "cpu,b=2,a=1 x=1i,y=2u,z=t -9",
-                &[
-                    "cpu|a=1,b=2|x 1i -9",
-                    "cpu|a=1,b=2|y 2u -9",
-                    "cpu|a=1,b=2|z true -9",
-                ],
-            ),
-            (
-                "c\\,p\\ u\\=x,t\\,a\\ g\\=k=v\\,a\\ l\\=u f\\,i\\ e\\=l=1 1",
-                &["c,p u=x|t,a g=k=v,a l=u|f,i e=l 1.0 1"],
-            ),
-            ("c=pu,a=b v=1 1", &["c=pu|a=b|v 1.0 1"]),
-            (
-                "cpu,path=C:\\dir\\x v=1 1",
-                &["cpu|path=C:\\dir\\x|v 1.0 1"],
-            ),
-            ("cpu,a=\"q\" \"k\"=1 1", &["cpu|a=\"q\"|\"k\" 1.0 1"]),
-            ("cpu s=\"a, b = c\" 1", &["cpu||s \"a, b = c\" 1"]),
-            ("cpu s=\"\" 1", &["cpu||s \"\" 1"]),
-            (r#"cpu s="q\"q\\b\n" 1"#, &[r#"cpu||s "q\"q\\b\\n" 1"#]),
-            (
-                "cpu s=\"two\nlines\" 1\ncpu v=2 2",
-                &["cpu||s \"two\\nlines\" 1", "cpu||v 2.0 2"],
-            ),
-            (
-                "cpu s=\"a\",t=\"b\"",
-                &[
-                    "cpu||s \"a\" 1700000000123456789",
-                    "cpu||t \"b\" 1700000000123456789",
-                ],
-            ),
-            (
-                "\u{e9}t\u{e9},\u{fc}=\u{f6} \u{df}=1 1",
-                &["\u{e9}t\u{e9}|\u{fc}=\u{f6}|\u{df} 1.0 1"],
-            ),
-            ("cpu,a=x\\\ny v=1 1", &["cpu|a=x\\\ny|v 1.0 1"]),
-            ("", &[]),
-            ("\n\n\r\n# only\n", &[]),
-        ] {
-            let batch = decoded(body);
-            assert_eq!(batch.rejected, vec![], "{body}");
-            assert_eq!(dump(&batch), expected, "{body}");
-        }
-    }
-
-    #[test]
-    fn values() {
-        for (text, expected) in [
-            ("1", "1.0"),
-            ("1.", "1.0"),
-            (".5", "0.5"),
-            ("-.5", "-0.5"),
-            ("-0", "-0.0"),
-            ("1e3", "1000.0"),
-            ("1E-3", "0.001"),
-            ("-1.5e+2", "-150.0"),
-            ("1e-400", "0.0"),
-            ("0.1", "0.1"),
-            ("123456789.123456789", "123456789.12345679"),
-            ("9007199254740993", "9007199254740992.0"),
-            ("12345678901234567890", "1.2345678901234567e19"),
-            ("0.00000000000000000000000000001", "1e-29"),
-            ("1.7976931348623157e308", "1.7976931348623157e308"),
-            ("1i", "1i"),
-            ("-1i", "-1i"),
-            ("-0i", "0i"),
-            ("007i", "7i"),
-            ("9223372036854775807i", "9223372036854775807i"),
-            ("-9223372036854775808i", "-9223372036854775808i"),
-            ("000000000000000000000001i", "1i"),
-            ("0u", "0u"),
-            ("18446744073709551615u", "18446744073709551615u"),
-            ("t", "true"),
-            ("T", "true"),
-            ("true", "true"),
-            ("True", "true"),
-            ("TRUE", "true"),
-            ("f", "false"),
-            ("F", "false"),
-            ("false", "false"),
-            ("False", "false"),
-            ("FALSE", "false"),
-        ] {
-            for body in [
-                format!("m v={text}"),
-                format!("m v={text} 1"),
-                format!("m v={text},w=1 1"),
-            ] {
-                let batch = decoded(&body);
-                assert_eq!(batch.rejected, vec![], "{body}");
-                assert_eq!(shown(&batch, 0), expected, "{body}");
-            }
-        }
-    }
-
-    #[test]
-    fn bad_lines() {
-        for (line, cause) in [
-            ("cpu", "missing fields"),
-            ("cpu,host=a", "missing fields"),
-            ("cpu ", "missing fields"),
-            ("cpu,host=a  ", "missing fields"),
-            (",host=a v=1", "missing measurement"),
-            ("cpu, v=1", "missing tag key"),
-            ("cpu,=a v=1", "missing tag key"),
-            ("cpu,host=a, v=1", "missing tag key"),
-            ("cpu,host v=1", "missing tag value"),
-            ("cpu,host= v=1", "missing tag value"),
-            ("cpu,host=,a=b v=1", "missing tag value"),
-            ("cpu,host=a=b v=1", "invalid tag format"),
-            ("cpu =1", "missing field key"),
-            ("cpu v=1,=2", "missing field key"),
-            ("cpu v=", "missing field value"),
-            ("cpu v=,w=1", "missing field value"),
-            ("cpu v= 1", "missing field value"),
-            ("cpu v", "invalid field format"),
-            ("cpu v 1", "invalid field format"),
-            ("cpu v=1,", "invalid field format"),
-            ("cpu v=1,w", "invalid field format"),
-            ("cpu v=1,,w=2", "invalid field format"),
-            ("cpu v=1, w=2", "invalid field format"),
-            ("cpu v=\"a\"b", "invalid field format"),
-            ("cpu v=\"a", "unbalanced quotes"),
-            ("cpu v=1.1.1", "invalid number"),
-            ("cpu v=-", "invalid number"),
-            ("cpu v=.", "invalid number"),
-            ("cpu v=-i", "invalid number"),
-            ("cpu v=1.5i", "invalid number"),
-            ("cpu v=1e3i", "invalid number"),
-            ("cpu v=1ii", "invalid number"),
-            ("cpu v=1iu", "invalid number"),
-            ("cpu v=-1u", "invalid number"),
-            ("cpu v=1x", "invalid number"),
-            ("cpu v=1-2", "invalid number"),
-            ("cpu v=NaN", "invalid number"),
-            ("cpu v=nan", "invalid number"),
-            ("cpu v=-Inf", "invalid number"),
-            ("cpu v=1\\", "invalid number"),
-            ("cpu v=1e", "invalid float"),
-            ("cpu v=1e400", "invalid float"),
-            ("cpu v=Inf", "invalid boolean"),
-            ("cpu v=tr", "invalid boolean"),
-            ("cpu v=tRUE", "invalid boolean"),
-            ("cpu v=+1", "invalid boolean"),
-            ("cpu v=1i 12a", "bad timestamp"),
-            ("cpu v=1 1.5", "bad timestamp"),
-            ("cpu v=1 1 x", "point is invalid"),
-            (
-                "cpu v=1 -",
-                "strconv.ParseInt: parsing \"-\": invalid syntax",
-            ),
-            (
-                "cpu v=9223372036854775808i",
-                "unable to parse integer 9223372036854775808: strconv.ParseInt: parsing \"9223372036854775808\": value out of range",
-            ),
-            (
-                "cpu v=18446744073709551616u",
-                "unable to parse unsigned 18446744073709551616: strconv.ParseUint: parsing \"18446744073709551616\": value out of range",
-            ),
-            (
-                "cpu v=1 9223372036854775808",
-                "strconv.ParseInt: parsing \"9223372036854775808\": value out of range",
-            ),
-            (
-                "cpu v=1 9223372036854775807",
-                "time outside range -9223372036854775806 - 9223372036854775806",
-            ),
-            (
-                "cpu v=1 -9223372036854775807",
-                "time outside range -9223372036854775806 - 9223372036854775806",
-            ),
-        ] {
-            // Unbalanced quotes take the rest of the body along.
-            let behind = if cause == "unbalanced quotes" || line.ends_with('\\') {
-                ""
-            } else {
-                "\nnext v=2 2"
-            };
-            let batch = decoded(&format!("first v=1 1\n{line}{behind}"));
-            let expected = Rejection {
-                line: 2,
-                reason: format!("unable to parse '{line}': {cause}"),
-            };
-            assert_eq!(batch.rejected, vec![expected], "{line}");
-            assert_eq!(
-                batch.times_ns.len(),
-                if behind.is_empty() { 1 } else { 2 },
-                "{line}"
-            );
-            assert_eq!(batch.kinds.len(), batch.times_ns.len());
-        }
-    }
-
-    #[test]
-    fn what_only_the_series_shows() {
-        for (line, cause) in [
-            ("cpu,a=1,b=2,a=3 v=1 1", "duplicate tags"),
-            (
-                "cpu,__db__=x v=1 1",
-                "label \"__db__\" is reserved, clients may not send it",
-            ),
-            (
-                "cpu,__name__=x v=1 1",
-                "label \"__name__\" is reserved, clients may not send it",
-            ),
-            (
-                "cpu,time=1 v=1 1",
-                "invalid tag key: input tag \"time\" on measurement \"cpu\" is invalid",
-            ),
-            (
-                "cpu time=1 1",
-                "invalid field name: input field \"time\" on measurement \"cpu\" is invalid",
-            ),
-        ] {
-            let batch = decoded(&format!("{line}\r\ncpu v=1 1"));
-            let error = batch.canonical(0, &[], &[]).unwrap_err();
-            assert_eq!(
-                error.to_string(),
-                format!("unable to parse '{line}': {cause}")
-            );
-        }
-    }
-
-    #[test]
-    fn text_that_is_not_utf8_is_refused() {
-        let batch = decode(b"cpu s=\"\xff\" 1\nc\xff v=1 1".to_vec(), 1, 0).unwrap();
-        assert!(
-            batch.rejected[0]
-                .reason
-                .ends_with("string field is not valid UTF-8")
-        );
-        let error = batch.canonical(0, &[], &[]).unwrap_err().to_string();
-        assert!(error.ends_with("are not valid UTF-8"), "{error}");
-    }
-
-    #[test]
-    fn precision_scales_times_and_cuts_now() {
-        let batch = decode(b"cpu v=1 -2\ncpu v=1".to_vec(), 1_000_000_000, NOW_NS).unwrap();
-        assert_eq!(batch.times_ns, [-2_000_000_000, 1_700_000_000_000_000_000]);
-        let batch = decode(b"cpu v=1 9223372037".to_vec(), 1_000_000_000, NOW_NS).unwrap();
-        assert!(batch.rejected[0].reason.contains("time outside range"));
-    }
-
-    #[test]
-    fn lines_are_counted_through_strings() {
-        let batch = decoded("a s=\"1\n2\n3\" 1\n\nb v=1 1\nbad\nc v=1 1");
-        let lines: Vec<u32> = batch.keys.iter().map(|key| key.line).collect();
-        assert_eq!(lines, [1, 5, 7]);
-        assert_eq!(batch.rejected[0].line, 6);
-    }
-
-    #[test]
-    fn equal_raw_keys_hash_alike_and_others_do_not() {
-        let batch = decoded("cpu,a=1 x=1,y=2\ncpu,a=1 x=3\ncpu,a=2 x=1\ncpu,a=1,x=1 y=2");
-        let hashes: Vec<u128> = batch.keys.iter().map(|key| key.hash).collect();
-        assert_eq!(hashes[0], hashes[2]);
-        let distinct: std::collections::HashSet<_> = hashes.iter().collect();
-        assert_eq!(distinct.len(), 4);
-    }
-
-    #[test]
-    fn a_key_that_is_too_long_is_refused() {
-        let long = "x".repeat(KEY_BYTES_MAX + 1);
-        let batch = decoded(&format!("{long} v=1\ncpu {long}=1"));
-        assert!(
-            batch.rejected[0]
-                .reason
-                .ends_with("max key length exceeded: 65536 > 65535")
-        );
-        assert!(
-            batch.rejected[1]
-                .reason
-                .ends_with("max key length exceeded: 65543 > 65535")
-        );
-        assert!(batch.rejected[0].reason.len() < 1000);
-    }
-
-    fn check_shape(batch: &Batch) {
-        assert_eq!(batch.keys.len(), batch.times_ns.len());
-        assert_eq!(batch.keys.len(), batch.values.len());
-        assert_eq!(batch.keys.len(), batch.kinds.len());
-        for key in 0..batch.keys.len() {
-            assert_eq!(batch.keys[key].sample_end as usize, key + 1);
-            let _ = batch.canonical(key, &[], &[]);
-            if batch.kinds[key].uses_heap() {
-                assert!(payload(&batch.body, batch.values[key]).is_some());
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_give_a_batch(body: Vec<u8>) {
-            check_shape(&decode(body, 1, NOW_NS).unwrap());
-        }
-
-        #[test]
-        fn nearly_lines_give_a_batch(body in "([a,= \\\\\"\r\n#1.eiut-]|v=1|,a=b| 1\n){0,60}") {
-            check_shape(&decode(body.into_bytes(), 1, NOW_NS).unwrap());
-        }
-
-        #[test]
-        fn floats_are_read_as_rust_reads_them(value: f64) {
-            prop_assume!(value.is_finite());
-            for text in [format!("{value}"), format!("{value:e}"), format!("{value:.3}")] {
-                let batch = decoded(&format!("m v={text} 1"));
-                prop_assert_eq!(batch.values[0], text.parse::<f64>().unwrap().to_bits());
-            }
-        }
-
-        #[test]
-        fn short_decimals_are_read_exactly(mantissa in 0u64..1_000_000_000_000, decimals in 0usize..12) {
-            let digits = format!("{mantissa:012}");
-            let text = format!("-{}.{}", &digits[..12 - decimals], &digits[12 - decimals..]);
-            let batch = decoded(&format!("m v={text}"));
-            prop_assert_eq!(batch.values[0], text.parse::<f64>().unwrap().to_bits());
-        }
-    }
-}
+mod tests;

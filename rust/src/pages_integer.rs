@@ -25,6 +25,8 @@ const SAMPLED_FOR_DIVISOR: usize = 16;
 const DIVISOR_MIN: u64 = 3;
 /// Blocks looked at to choose the order of deltas.
 const SAMPLED_BLOCKS_MAX: usize = 2;
+/// In shorter columns two blocks planned in full cost more than all the rest.
+const PLANNED_VALUES_MIN: usize = 512;
 /// Values of each of two stretches that a quick choice looks at.
 const GUESSED_VALUES: usize = 48;
 /// Up to about this many bytes runs are written and measured, whatever the estimates say.
@@ -99,9 +101,10 @@ fn greatest_divisor(mut a: u64, mut b: u64) -> u64 {
 
 /// A column that is not linear and has no common divisor.
 fn encode_bent(values: &[i64], effort: Effort, out: &mut Vec<u8>) {
-    let (order, packed_bytes) = match effort {
-        Effort::Fast => guess_order(values),
-        Effort::Small => choose_order(values),
+    let (order, packed_bytes) = if effort == Effort::Fast || values.len() < PLANNED_VALUES_MIN {
+        guess_order(values)
+    } else {
+        choose_order(values)
     };
     let (run_order, runs_bytes) = choose_runs(values);
     let start = out.len();

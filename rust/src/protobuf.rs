@@ -44,6 +44,21 @@ impl<'a> Message<'a> {
             let span = (from as u32, self.at as u32);
             return Ok(Some((u64::from(tag >> 3), Value::Bytes(span))));
         }
+        // Messages of up to 16 KiB, which most series are.
+        if let Some(&[tag @ 8..0x80, low @ 0x80..=0xff, high @ 1..0x80]) =
+            self.body.get(self.at..self.at + 3)
+            && tag & 7 == 2
+        {
+            let from = self.at + 3;
+            let to = from + (usize::from(low & 0x7f) | usize::from(high) << 7);
+            if to <= self.body.len() {
+                self.at = to;
+                return Ok(Some((
+                    u64::from(tag >> 3),
+                    Value::Bytes((from as u32, to as u32)),
+                )));
+            }
+        }
         self.next_of_any()
     }
 

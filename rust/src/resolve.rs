@@ -7,17 +7,22 @@ use crate::error::{CoreError, Result};
 use crate::pending::Part;
 use crate::prefetch::prefetch;
 use crate::record_samples::{Columns, Kinds, SamplesView, encode_samples};
+use crate::row_keys::Run;
 use crate::sample::payload;
 use crate::series::{SeriesId, SeriesView};
-use crate::series_store::{DEFINED, LIVE};
+use crate::series_store::{DEFINED, Hot, LIVE, SHARD_MASK};
 use crate::series_table::{Admission, Admitted, Flight, NO_SERIES, SeriesTable, Table, Tenant};
 use hashbrown::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Refusals listed one by one; further ones are only counted.
 pub const REJECTIONS_LISTED_MAX: usize = 1000;
 /// Keys handled under one hold of the gate, so that sweeping and writing take turns.
 const STEP: usize = 1024;
+/// Rows likewise.
+const ROW_STEP: usize = 128;
 
 #[derive(Debug, Clone, Copy)]
 pub struct ResolveBounds {
@@ -47,6 +52,8 @@ pub struct Resolved {
     /// Series of each kept key, and its id.
     pub(crate) references: Arc<Vec<u32>>,
     ids: Vec<SeriesId>,
+    /// Where all series were defined: how often definitions had been forgotten by then.
+    defined_at: Option<u64>,
     pub(crate) columns: Arc<Columns>,
     has_repeats: bool,
     pub shards: (u16, u16),
@@ -79,15 +86,7 @@ impl Resolved {
     /// these calls and calls `forget_definitions` where an append fails.
     pub fn record(&self, epoch: u64) -> Result<Vec<u8>> {
         self.table.enter_epoch(epoch);
-        let mut definitions = Vec::new();
-        for &reference in self.references.iter() {
-            let hot = self.table.store.hot(reference);
-            if !hot.has(DEFINED) && !hot.set(DEFINED) {
-                let mut canonical = Vec::new();
-                self.table.canonical(reference, &mut canonical)?;
-                definitions.push(canonical);
-            }
-        }
+        let definitions = self.definitions()?;
         let distinct = self.has_repeats.then(|| self.distinct());
         let (ids, key_series) = match &distinct {
             Some((ids, key_series)) => (&ids[..], Some(&key_series[..])),
@@ -100,6 +99,23 @@ impl Resolved {
             definitions: &definitions,
         };
         encode_samples(&self.tenant.name, epoch, self.shards, &view)
+    }
+
+    /// Canonical bytes of series that are not defined yet; from now on they are.
+    fn definitions(&self) -> Result<Vec<Vec<u8>>> {
+        let mut definitions = Vec::new();
+        if self.defined_at == Some(self.table.forgotten.load(Relaxed)) {
+            return Ok(definitions);
+        }
+        for &reference in self.references.iter() {
+            let hot = self.table.store.hot(reference);
+            if !hot.has(DEFINED) && !hot.set(DEFINED) {
+                let mut canonical = Vec::new();
+                self.table.canonical(reference, &mut canonical)?;
+                definitions.push(canonical);
+            }
+        }
+        Ok(definitions)
     }
 
     fn distinct(&self) -> (Vec<SeriesId>, Vec<u32>) {
@@ -142,8 +158,13 @@ struct Work<'a> {
     bounds: &'a ResolveBounds,
     scope: u128,
     flight: u32,
-    /// For each key its series, or `NO_SERIES` where it is refused or has no sample.
+    /// For each key its series, or `NO_SERIES` where it is refused or has no sample; and its id.
     references: Vec<u32>,
+    ids: Vec<SeriesId>,
+    shards: (u16, u16),
+    are_defined: bool,
+    /// Rows that were not found, by their number.
+    new_rows: Vec<usize>,
     /// False for samples outside the bounds of time; empty where all are inside.
     timely: Vec<bool>,
     has_repeats: bool,
@@ -174,6 +195,10 @@ impl SeriesTable {
                 .scope(&tenant, wire, &labels.defaults, &labels.forced),
             flight: flight.number(),
             references: Vec::with_capacity(batch.keys.len()),
+            ids: Vec::with_capacity(batch.keys.len()),
+            shards: (u16::MAX, 0),
+            are_defined: true,
+            new_rows: Vec::new(),
             timely: Vec::new(),
             has_repeats: false,
             admission: Admission {
@@ -184,12 +209,17 @@ impl SeriesTable {
             refusals: Refusals::default(),
         };
         work.check_times();
+        let forgotten = self.0.forgotten.load(Relaxed);
         let misses = work.look_up();
         for chunk in misses.chunks(STEP) {
             work.register(chunk)?;
         }
-        let (references, ids, shards) = work.identify();
+        work.remember_rows();
         let columns = work.columns()?;
+        work.drop_refused();
+        let defined_at = work.are_defined.then_some(forgotten);
+        let shards = work.shards();
+        let (references, ids) = (work.references, work.ids);
         let (has_repeats, refusals) = (work.has_repeats, work.refusals);
         let new_series_count = work.admission.new_series_count;
         Ok(Resolved {
@@ -198,6 +228,7 @@ impl SeriesTable {
             flight: Arc::new(flight),
             references: Arc::new(references),
             ids,
+            defined_at,
             columns: Arc::new(columns),
             has_repeats,
             shards,
@@ -246,18 +277,23 @@ impl Work<'_> {
         }
     }
 
-    fn has_samples(&self, at: usize) -> bool {
-        let samples = self.batch.sample_start(at)..self.batch.keys[at].sample_end as usize;
+    fn has_timely(&self, samples: Range<usize>) -> bool {
         if self.timely.is_empty() {
             return !samples.is_empty();
         }
         self.timely[samples].contains(&true)
     }
 
-    /// The time a series was last seen at; samples from far ahead were refused before.
-    fn note(&self, at: usize, reference: u32) {
-        let hot = self.table.store.hot(reference);
-        for sample in self.batch.sample_start(at)..self.batch.keys[at].sample_end as usize {
+    /// Takes in that a series has samples here. The time it was last seen at is theirs; samples
+    /// from far ahead were refused before.
+    #[inline]
+    fn note(&mut self, hot: &Hot, samples: Range<usize>) {
+        let state = hot.state();
+        let shard = (state & SHARD_MASK) as u16;
+        self.shards = (shard.min(self.shards.0), shard.max(self.shards.1));
+        self.are_defined &= state & DEFINED != 0;
+        self.has_repeats |= hot.board(self.flight) == self.flight;
+        for sample in samples {
             if self.timely.is_empty() || self.timely[sample] {
                 hot.note_sample(self.batch.times_ns[sample]);
             }
@@ -266,32 +302,103 @@ impl Work<'_> {
 
     /// Fills `references` for known series; says which keys are not known.
     fn look_up(&mut self) -> Vec<usize> {
+        let (batch, table) = (self.batch, self.table);
         let mut misses = Vec::new();
-        let mut raw_keys = Vec::with_capacity(STEP.min(self.batch.keys.len()));
-        for keys in self.batch.keys.chunks(STEP) {
-            let first = self.references.len();
+        if !batch.rows.is_empty() {
+            self.look_up_rows(&mut misses);
+            return misses;
+        }
+        let mut raw_keys = Vec::with_capacity(STEP.min(batch.keys.len()));
+        for keys in batch.keys.chunks(STEP) {
             raw_keys.clear();
             raw_keys.extend(keys.iter().map(|key| key.hash ^ self.scope));
-            let _gate = self.table.gate.read();
-            self.table.look_up(&raw_keys, &mut self.references);
-            for &reference in &self.references[first..] {
-                prefetch(self.table.store.hot(reference));
-            }
-            for at in first..self.references.len() {
-                let reference = self.references[at];
-                let hot = self.table.store.hot(reference);
-                if !self.has_samples(at) {
-                    self.references[at] = NO_SERIES;
-                } else if hot.has(LIVE) {
-                    self.has_repeats |= hot.board(self.flight) == self.flight;
-                    self.note(at, reference);
-                } else {
-                    self.references[at] = NO_SERIES;
-                    misses.push(at);
-                }
-            }
+            let _gate = table.gate.read();
+            table.look_up(&raw_keys, &mut self.references);
+            self.take_known(&mut misses);
         }
         misses
+    }
+
+    /// As [`Self::look_up`] of a batch in rows: a row at a time, where that is known.
+    fn look_up_rows(&mut self, misses: &mut Vec<usize>) {
+        let (batch, table) = (self.batch, self.table);
+        let (mut hashes, mut runs, mut raw_keys) = (Vec::new(), Vec::new(), Vec::new());
+        let mut number = 0;
+        for rows in batch.rows.chunks(ROW_STEP) {
+            hashes.clear();
+            hashes.extend(rows.iter().map(|row| row.hash ^ self.scope));
+            let _gate = table.gate.read();
+            runs.clear();
+            table.rows.find(&hashes, &mut runs);
+            for (row, run) in rows.iter().zip(&runs) {
+                let first = self.references.len() as u32;
+                if let Some(run) = run {
+                    self.references.extend(run.references(row.key_end - first));
+                } else {
+                    let keys = &batch.keys[first as usize..row.key_end as usize];
+                    raw_keys.clear();
+                    raw_keys.extend(keys.iter().map(|key| key.hash ^ self.scope));
+                    table.look_up(&raw_keys, &mut self.references);
+                    self.new_rows.push(number);
+                }
+                number += 1;
+            }
+            self.take_known(misses);
+        }
+    }
+
+    /// Looks closer at the references that were found last: those without an id yet.
+    fn take_known(&mut self, misses: &mut Vec<usize>) {
+        let (batch, table) = (self.batch, self.table);
+        let first = self.ids.len();
+        for &reference in &self.references[first..] {
+            prefetch(table.store.hot(reference));
+        }
+        let is_single = !batch.rows.is_empty();
+        let mut start = if is_single {
+            first
+        } else {
+            batch.sample_start(first)
+        };
+        for at in first..self.references.len() {
+            let end = if is_single {
+                at + 1
+            } else {
+                batch.keys[at].sample_end as usize
+            };
+            let samples = start..end;
+            start = end;
+            let hot = table.store.hot(self.references[at]);
+            self.ids.push(hot.id());
+            if !self.has_timely(samples.clone()) {
+                self.references[at] = NO_SERIES;
+            } else if hot.has(LIVE) {
+                self.note(hot, samples);
+            } else {
+                self.references[at] = NO_SERIES;
+                misses.push(at);
+            }
+        }
+    }
+
+    /// Keeps rows that were looked up field by field for the next request.
+    fn remember_rows(&self) {
+        if self.new_rows.is_empty() {
+            return;
+        }
+        let rows = &self.batch.rows;
+        let known = self.new_rows.iter().filter_map(|&number| {
+            let from = number
+                .checked_sub(1)
+                .map_or(0, |before| rows[before].key_end);
+            let row = rows[number];
+            let run = Run::of(&self.references[from as usize..row.key_end as usize])?;
+            Some((row.hash ^ self.scope, run))
+        });
+        let known: Vec<(u128, Run)> = known.collect();
+        self.table
+            .rows
+            .remember(&known, self.table.store.live_count());
     }
 
     fn register(&mut self, misses: &[usize]) -> Result<()> {
@@ -324,9 +431,9 @@ impl Work<'_> {
 
     fn settle(&mut self, at: usize, key: &Key, reference: u32) {
         let hot = self.table.store.hot(reference);
-        self.has_repeats |= hot.board(self.flight) == self.flight;
         self.references[at] = reference;
-        self.note(at, reference);
+        self.ids[at] = hot.id();
+        self.note(hot, self.batch.sample_start(at)..key.sample_end as usize);
         self.table.remember(key.hash ^ self.scope, reference);
     }
 
@@ -349,23 +456,21 @@ impl Work<'_> {
         Ok(canonical)
     }
 
-    fn identify(&self) -> (Vec<u32>, Vec<SeriesId>, (u16, u16)) {
-        let mut references = Vec::with_capacity(self.references.len());
-        let mut ids = Vec::with_capacity(self.references.len());
-        let mut shards = (u16::MAX, 0);
-        for &reference in &self.references {
-            if reference != NO_SERIES {
-                let hot = self.table.store.hot(reference);
-                let shard = hot.shard();
-                shards = (shard.min(shards.0), shard.max(shards.1));
-                references.push(reference);
-                ids.push(hot.id());
-            }
+    /// Takes keys without a series out, after `columns` has left out their samples.
+    fn drop_refused(&mut self) {
+        if self.references.contains(&NO_SERIES) {
+            let mut references = self.references.iter();
+            self.ids.retain(|_| references.next() != Some(&NO_SERIES));
+            self.references.retain(|&reference| reference != NO_SERIES);
         }
-        if references.is_empty() {
-            shards = (0, 0);
+    }
+
+    fn shards(&self) -> (u16, u16) {
+        if self.references.is_empty() {
+            (0, 0)
+        } else {
+            self.shards
         }
-        (references, ids, shards)
     }
 
     /// Copies the kept samples; payloads move from the body into a heap of their own.
@@ -374,7 +479,7 @@ impl Work<'_> {
         let whole = self.timely.is_empty() && !self.references.contains(&NO_SERIES);
         let mut columns = if whole {
             Columns {
-                key_ends: batch.keys.iter().map(|key| key.sample_end).collect(),
+                key_ends: self.key_ends(),
                 times_ns: batch.times_ns.clone(),
                 values: batch.values.clone(),
                 kinds: Kinds::of(&batch.kinds),
@@ -397,6 +502,14 @@ impl Work<'_> {
             }
         }
         Ok(columns)
+    }
+
+    fn key_ends(&self) -> Vec<u32> {
+        if self.batch.rows.is_empty() {
+            self.batch.keys.iter().map(|key| key.sample_end).collect()
+        } else {
+            (1..=self.batch.keys.len() as u32).collect()
+        }
     }
 
     fn kept_columns(&self) -> Columns {

@@ -16,7 +16,7 @@ const CHUNK_COUNT_MAX: usize = 8192;
 /// Series of all tenants together in one process.
 pub const SERIES_COUNT_MAX: usize = CHUNK_SIZE * CHUNK_COUNT_MAX;
 
-const SHARD_MASK: u32 = 0x3ff;
+pub const SHARD_MASK: u32 = 0x3ff;
 /// The reference stands for a series.
 pub const LIVE: u32 = 1 << 10;
 /// Its definition is in a record of this epoch.

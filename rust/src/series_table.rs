@@ -19,6 +19,7 @@ use crate::live_index::LiveIndex;
 use crate::raw_keys::RawKeys;
 use crate::record::{Record, TENANT_BYTES_MAX, corrupt};
 use crate::record_control::{Definition, decode_definitions, encode_definitions};
+use crate::row_keys::RowKeys;
 use crate::selector::{LabelIndex, Matcher, select_in};
 use crate::series::{SeriesId, SeriesView, series_id, shard};
 use crate::series_store::{DEFINED, Hot, LIVE, SeriesStore};
@@ -114,10 +115,13 @@ struct Tenants {
 pub(crate) struct Table {
     pub store: SeriesStore,
     lookup: [LookupShard; LOOKUP_SHARD_COUNT],
+    pub rows: RowKeys,
     tenants: RwLock<Tenants>,
     pub gate: RwLock<()>,
     flights: Arc<Flights>,
     epoch: Mutex<u64>,
+    /// How often definitions were forgotten.
+    pub forgotten: AtomicU64,
     /// References of series that left, with the last flight that may have seen them; its lock is
     /// held by who sweeps.
     leaving: Mutex<Vec<(u64, Vec<u32>)>>,
@@ -135,10 +139,12 @@ impl Default for SeriesTable {
         Self(Arc::new(Table {
             store: SeriesStore::default(),
             lookup: std::array::from_fn(|_| RwLock::default()),
+            rows: RowKeys::default(),
             tenants: RwLock::default(),
             gate: RwLock::new(()),
             flights: Arc::default(),
             epoch: Mutex::new(0),
+            forgotten: AtomicU64::new(0),
             leaving: Mutex::default(),
             scope_hashers: [RandomState::new(), RandomState::new()],
             id_salt: (hasher.hash_one(0u8), hasher.hash_one(1u8)),
@@ -345,6 +351,7 @@ impl Table {
     }
 
     fn forget_definitions(&self) {
+        self.forgotten.fetch_add(1, Relaxed);
         for reference in 0..self.store.extent().0 {
             self.store.hot(reference).unset(DEFINED);
         }
@@ -388,6 +395,7 @@ impl Table {
 
     /// Drops raw keys that lead nowhere, before their references may be given out again.
     fn forget_raw_keys(&self) {
+        self.rows.forget();
         for shard in &self.lookup {
             let is_live = |reference| self.store.hot(reference).has(LIVE);
             shard.write().retain(is_live);
@@ -439,7 +447,7 @@ impl SeriesTable {
                 own + state.by_id.allocation_size() + state.index.memory_bytes()
             })
             .sum();
-        self.0.store.memory_bytes() + lookup + tenants
+        self.0.store.memory_bytes() + lookup + self.0.rows.memory_bytes() + tenants
     }
 
     pub fn forget_definitions(&self) {

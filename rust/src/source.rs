@@ -78,6 +78,10 @@ pub trait Source: Send + Sync {
 
 /// Reads series of one source one after the other.
 pub trait Reader {
+    /// Says that `ordinal` is read a few reads later, in the order of these calls: what it takes may
+    /// be fetched meanwhile.
+    fn expect(&mut self, _ordinal: u32) {}
+
     /// As [`Source::read`].
     fn read(&mut self, ordinal: u32, range: TimeRange, out: &mut Vec<Run>) -> Result<()>;
 

@@ -70,6 +70,16 @@ pub struct Stripe {
     pages_bytes: usize,
 }
 
+/// How far the chain of a series' chunks has been followed to have it at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChainStep {
+    /// Its slot was asked for.
+    Slot,
+    /// This chunk was asked for.
+    Chunk(u32),
+    End,
+}
+
 /// A chunk found on the way back through a chain.
 struct Chunk {
     first_row: u32,
@@ -147,6 +157,14 @@ impl Arena {
 
     fn row(&self, at: u32) -> Row {
         self.segments[(at >> SEGMENT_BITS) as usize][(at & (SEGMENT_ROWS - 1)) as usize]
+    }
+
+    #[inline]
+    fn prefetch(&self, row: u32) {
+        let segment = self.segments.get((row >> SEGMENT_BITS) as usize);
+        if let Some(row) = segment.and_then(|rows| rows.get((row & (SEGMENT_ROWS - 1)) as usize)) {
+            prefetch(row);
+        }
     }
 
     fn keep_payload(&mut self, payload: &[u8]) -> Result<u64> {
@@ -322,17 +340,27 @@ impl Stripe {
         }
     }
 
+    /// Starts to load what comes after `step` in the chain of the series at `at`.
+    pub fn follow(&self, at: usize, step: ChainStep) -> ChainStep {
+        let next = match step {
+            ChainStep::Slot => self.slot(at).map_or(NO_CHUNK, |slot| slot.chunk),
+            ChainStep::Chunk(chunk) => self.arena.row(chunk).time_ns as u32,
+            ChainStep::End => NO_CHUNK,
+        };
+        if next == NO_CHUNK {
+            return ChainStep::End;
+        }
+        self.arena.prefetch(next);
+        ChainStep::Chunk(next)
+    }
+
     /// Starts to load the row where the next sample of a series goes; its slot should be there.
     #[inline]
     pub fn prefetch_row(&self, at: usize) {
         let Some(slot) = self.slot(at).filter(|slot| slot.used < slot.capacity) else {
             return;
         };
-        let row = slot.chunk + 1 + u32::from(slot.used);
-        let segment = self.arena.segments.get((row >> SEGMENT_BITS) as usize);
-        if let Some(row) = segment.and_then(|rows| rows.get((row & (SEGMENT_ROWS - 1)) as usize)) {
-            prefetch(row);
-        }
+        self.arena.prefetch(slot.chunk + 1 + u32::from(slot.used));
     }
 
     /// Appends samples of one kind to the series at `at`; says, also where it fails, whether the

@@ -1,5 +1,5 @@
 use super::*;
-use crate::batch::{Batch, Key, Wire};
+use crate::batch::{Batch, Key, Row, Wire};
 use crate::error::CoreError;
 use crate::record_samples::decode_samples;
 use crate::resolve::{PolicyLabels, ResolveBounds, Resolved};
@@ -29,6 +29,7 @@ pub fn batch(keys: &[TestKey]) -> Batch {
         canonicalise,
         body: Vec::new(),
         keys: Vec::new(),
+        rows: Vec::new(),
         times_ns: Vec::new(),
         values: Vec::new(),
         kinds: Vec::new(),
@@ -62,6 +63,21 @@ pub fn batch(keys: &[TestKey]) -> Batch {
             sample_end: batch.values.len() as u32,
         });
     }
+    batch
+}
+
+/// The keys, of one sample each, in rows of so many.
+fn in_rows(mut batch: Batch, sizes: &[usize]) -> Batch {
+    let mut end = 0;
+    for size in sizes {
+        let hashes = batch.keys[end..end + size].iter().map(|key| key.hash);
+        end += size;
+        batch.rows.push(Row {
+            hash: hashes.fold(1, |all, hash| all.wrapping_mul(3).wrapping_add(hash)),
+            key_end: end as u32,
+        });
+    }
+    assert_eq!(end, batch.keys.len());
     batch
 }
 
@@ -290,6 +306,80 @@ fn idle_series_leave_and_references_come_back() {
     drop(resolve(&table, "a", &at(200, &series)));
     assert_eq!(table.0.store.extent().0, 5000, "references were reused");
     assert_eq!(table.select("a", &[]).unwrap().len(), 5000);
+}
+
+/// What each reference of a resolved batch stands for.
+fn canonicals(resolved: &Resolved) -> Vec<Vec<u8>> {
+    let canonical = |&reference: &u32| {
+        let mut bytes = Vec::new();
+        resolved.table.canonical(reference, &mut bytes).unwrap();
+        bytes
+    };
+    resolved.references.iter().map(canonical).collect()
+}
+
+#[test]
+fn rows_lead_to_the_series_of_their_keys() {
+    let table = SeriesTable::default();
+    let series = numbered(8);
+    let backwards: Vec<Vec<u8>> = series.iter().rev().cloned().collect();
+    let mixed: Vec<Vec<u8>> = [1, 0, 3, 5, 2, 7, 6, 4].map(|at| series[at].clone()).into();
+    for time_ns in 1..4 {
+        for (given, sizes) in [
+            (&series, &[3, 1, 4][..]),
+            (&backwards, &[8]),
+            (&mixed, &[2, 2, 4]),
+            (&series, &[8]),
+        ] {
+            let resolved = resolve(&table, "a", &in_rows(at(time_ns, given), sizes));
+            assert_eq!(&canonicals(&resolved), given);
+            assert_eq!(resolved.columns.key_ends, [1, 2, 3, 4, 5, 6, 7, 8]);
+            assert_eq!(resolved.columns.times_ns, [time_ns; 8]);
+        }
+    }
+    assert_eq!(table.series_count(), 8);
+}
+
+#[test]
+fn rows_do_not_lead_to_series_that_took_up_references() {
+    let table = SeriesTable::default();
+    let series = numbered(6);
+    for time_ns in 1..3 {
+        resolve(&table, "a", &in_rows(at(time_ns, &series), &[3, 3]));
+    }
+    // The second row's last series goes on alone; the others leave, and others come.
+    resolve(&table, "a", &at(100, &series[5..]));
+    assert_eq!(table.sweep(50), 5);
+    table.sweep(50);
+    let others: Vec<Vec<u8>> = (0..5)
+        .map(|n| series::canonical("other", "", &mut vec![("n", &n.to_string())]).unwrap())
+        .collect();
+    let taken = resolve(&table, "a", &in_rows(at(101, &others), &[2, 3]));
+    assert_eq!(canonicals(&taken), others);
+    let again = resolve(&table, "a", &in_rows(at(102, &series), &[3, 3]));
+    assert_eq!(canonicals(&again), series);
+    assert_eq!((again.new_series_count, table.series_count()), (5, 11));
+}
+
+#[test]
+fn rows_keep_what_is_in_time_alone() {
+    let table = SeriesTable::default();
+    let series = numbered(4);
+    resolve(&table, "a", &in_rows(at(1, &series), &[4]));
+    let mut late = at(1, &series);
+    late.times_ns[2] = 99;
+    let bounds = ResolveBounds {
+        time_max_ns: 50,
+        ..BOUNDS
+    };
+    let labels = PolicyLabels::default();
+    let resolved = table
+        .resolve("a", &in_rows(late, &[4]), &labels, &bounds)
+        .unwrap();
+    assert_eq!(canonicals(&resolved), [&series[..2], &series[3..]].concat());
+    assert_eq!(resolved.samples_rejected_count, 1);
+    let samples = decode_samples(&Record::parse(&resolved.record(1).unwrap()).unwrap()).unwrap();
+    assert_eq!(samples.ids.len(), 3);
 }
 
 #[test]
