@@ -105,7 +105,7 @@ class Receipts:
 
     def follow(self) -> int:
         """Notes what has gone meanwhile; how many receipts wait for something."""
-        for receipt in list(self._unfinished().values()):
+        for receipt in self._unfinished().values():
             self._follow(receipt)
         return len(self._unfinished())
 
@@ -170,8 +170,8 @@ class Receipts:
         name = _name(receipt.tenant, receipt.id)
         self._objects.put(name, encode_document(receipt, format_version=FORMAT))
         key = (receipt.tenant, receipt.id)
-        unfinished = self._unfinished()
         with self._lock:
+            unfinished = self._waiting()
             if receipt.removed_ns is None:
                 unfinished[key] = receipt
             else:
@@ -179,14 +179,17 @@ class Receipts:
                 self._leftovers.pop(key, None)
 
     def _unfinished(self) -> dict[tuple[str, int], Receipt]:
-        """Of all tenants; read once."""
         with self._lock:
-            if self._open is None:
-                names = [name for name, _ in self._objects.list(PREFIX)]
-                found = [self._read(name) for name in names]
-                waiting = [one for one in found if one is not None and one.removed_ns is None]
-                self._open = {(one.tenant, one.id): one for one in waiting}
-            return self._open
+            return dict(self._waiting())
+
+    def _waiting(self) -> dict[tuple[str, int], Receipt]:
+        """Of all tenants, under the lock; read from the disk once."""
+        if self._open is None:
+            names = [name for name, _ in self._objects.list(PREFIX)]
+            found = [self._read(name) for name in names]
+            waiting = [one for one in found if one is not None and one.removed_ns is None]
+            self._open = {(one.tenant, one.id): one for one in waiting}
+        return self._open
 
     def _make_room(self, tenant: str) -> None:
         names = [name for name, _ in self._objects.list(_folder(tenant))]
