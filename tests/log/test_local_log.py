@@ -244,3 +244,41 @@ def test_a_segment_of_a_newer_version_is_refused(tmp_path):
     path.write_bytes(content[:8] + b"\x02" + content[9:])
     with pytest.raises(Corrupt, match="version 2 is not 1"):
         LocalLog(tmp_path)
+
+
+def kept(directory):
+    return sorted(path.name for path in (directory / "0").iterdir())
+
+
+def test_a_trim_to_the_end_leaves_no_record_on_the_disk(tmp_path):
+    log = fill(tmp_path, [b"secret", b"more"])
+    log.trim(0, 2)
+    assert log.bounds(0) == (2, 2)
+    assert log.size_bytes(0, 0) == HEADER_BYTES
+    (name,) = kept(tmp_path)
+    assert b"secret" not in (tmp_path / "0" / name).read_bytes()
+    assert log.append(0, b"next").result(10) == 2
+    log.trim(0, 2)
+    assert list(log.read(0, 2)) == [(2, b"next")]
+    log.close()
+    log = LocalLog(tmp_path)
+    assert list(log.read(0, 0)) == [(2, b"next")]
+    log.close()
+
+
+def test_a_trim_short_of_the_end_ends_the_segment_with_the_next_write(tmp_path):
+    log = fill(tmp_path, [b"a", b"b"])
+    log.trim(0, 1)
+    assert list(log.read(0, 1)) == [(1, b"b")]
+    assert len(kept(tmp_path)) == 1
+    log.append(0, b"c").result(10)
+    assert len(kept(tmp_path)) == 2
+    log.append(0, b"d").result(10)
+    assert len(kept(tmp_path)) == 2
+    log.trim(0, 2)
+    assert log.bounds(0) == (2, 4)
+    assert len(kept(tmp_path)) == 1
+    log.close()
+    log = LocalLog(tmp_path)
+    assert list(log.read(0, 0)) == [(2, b"c"), (3, b"d")]
+    log.close()

@@ -125,6 +125,26 @@ def test_what_was_backed_up_is_answered_again(db, target, tmp_path):
     assert told["end_offset"] == db.store.statistics()["next_offset"]
 
 
+def test_large_objects_are_read_piece_by_piece(db, target, tmp_path):
+    fill(db)
+    name, content = "partitions/0/other/large", random.Random(1).randbytes(20_000_000)
+    db.objects.put(name, content)
+    asked = []
+    plain = db.objects.get
+
+    def get(name, start=0, length=None):
+        found = plain(name, start, length)
+        asked.append(len(found))
+        return found
+
+    db.objects.get = get
+    back_up(db, target)
+    assert max(asked) <= 1024 * 1024
+    assert max(size for _, size in target.list(PARTS)) <= 8 * 1024 * 1024
+    bring_back(target, tmp_path / "back")
+    assert LocalObjects(tmp_path / "back" / "objects", owned=False).get(name) == content
+
+
 def test_a_stopped_directory_is_backed_up_the_same(tmp_path, target):
     with Running(tmp_path / "source", CORE) as db:
         fill(db)

@@ -234,7 +234,7 @@ def _pack(copy: _Copy, contents: Iterable[Content]) -> list[Piece]:
 
 def _piece(copy: _Copy, contents: list[Content]) -> Piece:
     for content in contents:
-        for chunk in content.chunks():
+        for chunk in content.read():
             copy.add(chunk)
     files = tuple(File(content.name, content.size) for content in contents)
     return Piece(files, copy.end())

@@ -5,7 +5,7 @@ goes away meanwhile. Called by ``backup``; ``cli`` has the holder that asks a ru
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -65,25 +65,30 @@ class StoppedHolder:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """One file to keep: ``size`` bytes of ``path`` on disk, or ``content``."""
+    """One file to keep: ``size`` bytes, read when they are wanted, a ``path`` for those on disk."""
 
     name: str
     size: int
+    read: Callable[[], Iterator[bytes]]
     path: Path | None = None
-    content: bytes = b""
 
-    def chunks(self) -> Iterator[bytes]:
-        if self.path is None:
-            yield self.content
-            return
-        left = self.size
-        with _reading(self.name), self.path.open("rb") as file:
+
+def _of_bytes(name: str, content: bytes) -> Content:
+    return Content(name, len(content), lambda: iter((content,)))
+
+
+def _of_file(name: str, size: int, path: Path) -> Content:
+    def read() -> Iterator[bytes]:
+        left = size
+        with _reading(name), path.open("rb") as file:
             while left:
                 chunk = file.read(min(left, READ_BYTES))
                 if not chunk:
-                    raise Corrupt(f"cannot back up {self.name!r}: it lost its end meanwhile")
+                    raise Corrupt(f"cannot back up {name!r}: it lost its end meanwhile")
                 left -= len(chunk)
                 yield chunk
+
+    return Content(name, size, read, path)
 
 
 class Source:
@@ -113,7 +118,7 @@ class Source:
             if scan.next_offset > pinned.end_offset:
                 end = scan.spans[pinned.end_offset - first - 1][1]
             name = f"log/{partition}/{path.name}"
-            yield Content(name, end, content=scan.content[:end])
+            yield _of_bytes(name, scan.content[:end])
         if expected != pinned.end_offset:
             raise Corrupt(
                 f"cannot back up the log: records {expected}..{pinned.end_offset - 1} are missing"
@@ -123,21 +128,36 @@ class Source:
         """Every document there is; of the store's own only what the pinned manifest lists."""
         pinned = self._pinned
         prefix = partition_prefix(pinned.partition)
-        for name, _ in self._objects.list(""):
-            if name.startswith(tuple(prefix + folder for folder in _PINNED_FOLDERS)):
-                continue
-            content = self._objects.get(name)
-            if content is not None:
-                yield Content(f"objects/{name}", len(content), content=content)
+        for name, size in self._objects.list(""):
+            if not name.startswith(tuple(prefix + folder for folder in _PINNED_FOLDERS)):
+                content = self._object(name, size)
+                if content is not None:
+                    yield content
+        sizes = dict(self._objects.list(prefix))
         for name in pinned.manifest.objects():
-            content = self._objects.get(name)
+            content = self._object(name, sizes.get(name, 0))
             if content is None:
                 raise Corrupt(f"cannot back up object {name!r}: it is missing")
-            yield Content(f"objects/{name}", len(content), content=content)
+            yield content
         if pinned.manifest_version:
             name = f"objects/{prefix}manifest/{pinned.manifest_version:020d}.json"
-            content = encode_manifest(pinned.manifest)
-            yield Content(name, len(content), content=content)
+            yield _of_bytes(name, encode_manifest(pinned.manifest))
+
+    def _object(self, name: str, size: int) -> Content | None:
+        """None where it is gone. What may be replaced is small, and read in one piece."""
+        if size <= READ_BYTES:
+            content = self._objects.get(name)
+            return None if content is None else _of_bytes(f"objects/{name}", content)
+
+        def read() -> Iterator[bytes]:
+            for start in range(0, size, READ_BYTES):
+                wanted = min(READ_BYTES, size - start)
+                chunk = self._objects.get(name, start, wanted)
+                if chunk is None or len(chunk) != wanted:
+                    raise Corrupt(f"cannot back up object {name!r}: it went while it was copied")
+                yield chunk
+
+        return Content(f"objects/{name}", size, read)
 
     def others(self) -> Iterator[Content]:
         """Whatever else stands in the directory, such as the audit log; ``format`` among it."""
@@ -151,7 +171,7 @@ class Source:
                     continue
                 with contextlib.suppress(FileNotFoundError):
                     if path.is_file():
-                        yield Content(relative.as_posix(), path.stat().st_size, path)
+                        yield _of_file(relative.as_posix(), path.stat().st_size, path)
 
     def blocks(self) -> Iterator[Content]:
         for block in self._pinned.manifest.blocks:
@@ -163,7 +183,7 @@ class Source:
                     f"cannot back up block {str(path)!r}: it has {size} bytes, the manifest says "
                     f"{block.byte_count}"
                 )
-            yield Content(f"blocks/{block.name}", size, path)
+            yield _of_file(f"blocks/{block.name}", size, path)
 
 
 @contextlib.contextmanager
