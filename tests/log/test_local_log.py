@@ -282,3 +282,36 @@ def test_a_trim_short_of_the_end_ends_the_segment_with_the_next_write(tmp_path):
     log = LocalLog(tmp_path)
     assert list(log.read(0, 0)) == [(2, b"c"), (3, b"d")]
     log.close()
+
+
+def test_a_segment_that_cannot_be_ended_is_recovered_from(tmp_path):
+    log = fill(tmp_path, [b"a"])
+    (tmp_path / "0" / "~new").mkdir()
+    with pytest.raises(Unavailable, match="cannot trim"):
+        log.trim(0, 1)
+    with pytest.raises(Unavailable, match="ending"):
+        log.append(0, b"b")
+    (tmp_path / "0" / "~new").rmdir()
+    log.recover(0)
+    assert log.append(0, b"b").result(10) == 1
+    log.trim(0, 1)
+    assert list(log.read(0, 1)) == [(1, b"b")]
+    log.close()
+    assert read_all(tmp_path)[0][-1] == b"b"
+
+
+def test_a_sync_that_fails_when_a_segment_ends_is_final(tmp_path):
+    broken = []
+
+    def synchronise(descriptor):
+        if broken:
+            raise OSError(5, "Input/output error")
+
+    log = fill(tmp_path, [b"a"], disk=SyncedBy(synchronise))
+    broken.append(True)
+    with pytest.raises(Unavailable, match="cannot trim"):
+        log.trim(0, 1)
+    broken.clear()
+    with pytest.raises(Unavailable):
+        log.recover(0)
+    log.close()

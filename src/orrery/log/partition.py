@@ -188,15 +188,20 @@ class PartitionLog:
     def _begin_behind(self, offset: int) -> None:
         """What is trimmed away must leave the disk also where little is written: the segment that
         is written to ends now, or with the next write where one is under way."""
-        if offset == self._next_offset == self._acknowledged_offset and not self._failure:
+        if self._failure or not offset == self._next_offset == self._acknowledged_offset:
+            self._is_ending_segment = True
+            return
+        old = self._segments[0]
+        try:
             self._sync()
             self._begin_segment(offset)
-            old = self._segments[0]
-            self._disk.unlink(old.path)
-            self._bytes_before += old.byte_count
-            del self._segments[0]
-        else:
-            self._is_ending_segment = True
+        except BaseException as error:
+            # As after a write that failed: `recover` looks at what is there.
+            self._failure = f"ending {str(old.path)!r} failed: {error}"
+            raise
+        self._disk.unlink(old.path)
+        self._bytes_before += old.byte_count
+        del self._segments[0]
 
     def close(self) -> None:
         with self._lock:
