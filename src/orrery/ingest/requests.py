@@ -123,37 +123,40 @@ class _Taking:
         self._work = work
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] = self._loop.create_future()
-        self._batch: Batch | None = None
-        self._written: Future[Written] | None = None
+        self._taken: tuple[Batch, Future[Written] | None] | None = None
         self._failure: BaseException | None = None
 
     async def here(self) -> "tuple[Batch, Written | None]":
-        self._batch, self._written = self._work()
-        if self._written is not None and not self._written.done():
-            self._written.add_done_callback(self._tell)
+        batch, written = self._work()
+        if written is not None and not written.done():
+            written.add_done_callback(self._tell)
             await self._waiter
-        return self._taken(self._batch)
+        return batch, None if written is None else written.result()
 
     async def on(self, executor: Executor) -> "tuple[Batch, Written | None]":
         executor.submit(self._run)
         await self._waiter
         if self._failure is not None:
-            raise self._failure
-        assert self._batch is not None, "a thread that ended has a batch or a failure"
-        return self._taken(self._batch)
+            try:
+                raise self._failure
+            finally:
+                self._failure = None
+        assert self._taken is not None, "a thread that ended has a batch or a failure"
+        # The future holds on to this by its callback, and a failure by its traceback: this lets go
+        # of them, or all would await the collector, and the batch with them.
+        (batch, written), self._taken = self._taken, None
+        return batch, None if written is None else written.result()
 
     def _run(self) -> None:
+        written = None
         try:
-            self._batch, self._written = self._work()
+            self._taken = _, written = self._work()
         except BaseException as failure:
             self._failure = failure
-        if self._written is None:
+        if written is None:
             self._tell()
         else:
-            self._written.add_done_callback(self._tell)
-
-    def _taken(self, batch: Batch) -> "tuple[Batch, Written | None]":
-        return batch, None if self._written is None else self._written.result()
+            written.add_done_callback(self._tell)
 
     def _tell(self, _done: "Future[Written] | None" = None) -> None:
         # A loop that was closed has nobody left to tell.
