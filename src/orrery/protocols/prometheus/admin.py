@@ -2,9 +2,9 @@
 are Orrery's own."""
 
 import asyncio
-from dataclasses import replace
 
 import msgspec
+from msgspec.structs import replace
 
 from orrery.errors import Invalid
 from orrery.model.receipts import Receipt
