@@ -15,7 +15,7 @@ use crate::sample::Run;
 use crate::section::{SECTION_KINDS, SECTION_SETTLED, Section, SectionEntry, SectionKind};
 use crate::selector::{Matcher, Target, select_in};
 use crate::series::{SeriesId, SeriesView, series_id};
-use crate::source::{Extent, PagePlace, Reader, Source, TimeRange};
+use crate::source::{Extent, Floats, PagePlace, Reader, Source, TimeRange};
 use crate::tenant_rows::TenantRows;
 use crate::varint;
 use memmap2::Mmap;
@@ -391,6 +391,11 @@ struct BlockReader<'a> {
 impl Reader for BlockReader<'_> {
     fn read(&mut self, ordinal: u32, range: TimeRange, out: &mut Vec<Run>) -> Result<()> {
         let read = self.kept.read(&self.source.block, ordinal, range, out);
+        self.source.named(read)
+    }
+
+    fn read_floats(&mut self, ordinal: u32, range: TimeRange) -> Result<Option<Floats<'_>>> {
+        let read = self.kept.read_floats(&self.source.block, ordinal, range);
         self.source.named(read)
     }
 

@@ -8,11 +8,12 @@ use crate::error::{CoreError, Result};
 use crate::index::SeriesSymbols;
 use crate::label_rows::LabelRowsBuilder;
 use crate::pages;
-use crate::sample::Run;
+use crate::sample::{Kind, Run};
 use crate::section::SectionKind;
-use crate::source::{Extent, PagePlace, TimeRange};
+use crate::source::{Extent, Floats, PagePlace, TimeRange};
 use crate::varint;
 use hashbrown::HashMap;
+use std::ops::Range;
 
 /// Decoded time pages a reader keeps, of 64 KiB at most each.
 const TIME_PAGES_MAX: usize = 16;
@@ -104,6 +105,24 @@ pub struct Kept {
     /// A time page is kept at its index modulo their number.
     times: [Times; TIME_PAGES_MAX],
     scratch: pages::Scratch,
+    floats: FloatColumns,
+}
+
+/// The columns of the series that was read last. The next one mostly has the same times: a scrape
+/// or a line gave them to all its series.
+#[derive(Default)]
+struct FloatColumns {
+    range: Option<TimeRange>,
+    parts: Vec<Part>,
+    times_ns: Vec<i64>,
+    values: Vec<f64>,
+}
+
+/// What of one time page lies inside the range.
+struct Part {
+    time_index: u32,
+    count: usize,
+    inside: Range<usize>,
 }
 
 impl Kept {
@@ -142,6 +161,74 @@ impl Kept {
                 run.times_ns.extend_from_slice(&times_ns[from..to]);
             }
         }
+        Ok(())
+    }
+
+    /// As `Reader::read_floats`.
+    pub fn read_floats(
+        &mut self,
+        block: &Block,
+        ordinal: u32,
+        range: TimeRange,
+    ) -> Result<Option<Floats<'_>>> {
+        self.seek(block, ordinal)?;
+        let own = self.chunks_of(ordinal)?;
+        if self.chunks[own.clone()]
+            .iter()
+            .any(|chunk| chunk.kind != Kind::Float64)
+        {
+            return Ok(None);
+        }
+        self.seek_times(block, own.clone(), range)?;
+        let FloatColumns { parts, values, .. } = &mut self.floats;
+        values.clear();
+        for (chunk, part) in self.chunks[own].iter().zip(parts) {
+            if part.inside.is_empty() {
+                continue;
+            }
+            let page = block.page(chunk.offset, chunk.length)?;
+            let inside = part.inside.clone();
+            pages::decode_floats(page, part.count, inside, values, &mut self.scratch)
+                .map_err(|error| at_offset(chunk.offset, error))?;
+        }
+        Ok(Some(Floats {
+            times_ns: &self.floats.times_ns,
+            values: &self.floats.values,
+        }))
+    }
+
+    /// Makes `floats` hold the times inside the range of these chunks.
+    fn seek_times(&mut self, block: &Block, own: Range<usize>, range: TimeRange) -> Result<()> {
+        let chunks = &self.chunks[own];
+        let known = &mut self.floats;
+        let has_same_times = chunks.len() == known.parts.len()
+            && chunks
+                .iter()
+                .zip(&known.parts)
+                .all(|(chunk, part)| chunk.time_index == part.time_index);
+        if known.range == Some(range) && has_same_times {
+            return Ok(());
+        }
+        known.range = None;
+        known.parts.clear();
+        known.times_ns.clear();
+        for chunk in chunks {
+            let times = &mut self.times[chunk.time_index as usize % TIME_PAGES_MAX];
+            times.seek(block, chunk.time_index)?;
+            let mut inside = 0..0;
+            if times.overlaps(range) {
+                let times_ns = times.decode(block)?;
+                inside.start = times_ns.partition_point(|&time| time < range.min_ns);
+                inside.end = times_ns.partition_point(|&time| time <= range.max_ns);
+                known.times_ns.extend_from_slice(&times_ns[inside.clone()]);
+            }
+            known.parts.push(Part {
+                time_index: chunk.time_index,
+                count: times.entry.count as usize,
+                inside,
+            });
+        }
+        known.range = Some(range);
         Ok(())
     }
 

@@ -135,13 +135,7 @@ pub fn decode_some_values(
     run: &mut Run,
     scratch: &mut Scratch,
 ) -> Result<()> {
-    let (found, mut at) = open(page)?;
-    if found != count || inside.end > count {
-        return Err(CoreError::Corrupt(
-            "the page has not as many values as times".into(),
-        ));
-    }
-    scratch.0.resize(count, 0);
+    let mut at = open_page_of(page, count, &inside, scratch)?;
     let (values, from) = (&mut scratch.0[..], inside.start);
     match run.kind {
         Kind::Float64 => pages_float::decode(page, &mut at, values, from)?,
@@ -162,6 +156,39 @@ pub fn decode_some_values(
     let values = &values[inside];
     run.values.extend(values.iter().map(|&bits| bits as u64));
     Ok(())
+}
+
+/// As `decode_some_values`, of a page of floats.
+pub fn decode_floats(
+    page: &[u8],
+    count: usize,
+    inside: Range<usize>,
+    out: &mut Vec<f64>,
+    scratch: &mut Scratch,
+) -> Result<()> {
+    let mut at = open_page_of(page, count, &inside, scratch)?;
+    pages_float::decode(page, &mut at, &mut scratch.0, inside.start)?;
+    end(page, at)?;
+    let values = &scratch.0[inside];
+    out.extend(values.iter().map(|&bits| f64::from_bits(bits as u64)));
+    Ok(())
+}
+
+/// Where the column of a page starts that must hold `count` values, with room for them.
+fn open_page_of(
+    page: &[u8],
+    count: usize,
+    inside: &Range<usize>,
+    scratch: &mut Scratch,
+) -> Result<usize> {
+    let (found, at) = open(page)?;
+    if found != count || inside.start > inside.end || inside.end > count {
+        return Err(CoreError::Corrupt(
+            "the page has not as many values as times".into(),
+        ));
+    }
+    scratch.0.resize(count, 0);
+    Ok(at)
 }
 
 fn end(page: &[u8], at: usize) -> Result<()> {

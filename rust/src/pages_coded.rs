@@ -477,13 +477,9 @@ pub fn get(bytes: &[u8], at: &mut usize, out: &mut [i64], from: usize) -> Result
     }
     let starts = bits;
     let mut codes = Codes { bytes, bits };
-    let plain_end = unwind(
-        &book,
-        &mut codes,
-        end * 8,
-        (order, firsts),
-        &mut out[from..],
-    );
+    let mut plain = Plain::new(&bytes[end..], book.has_plain_bits);
+    let firsts = (order, firsts);
+    unwind(&book, &mut codes, &mut plain, firsts, &mut out[from..]);
     if from > 0 {
         *at = bytes.len();
         return Ok(());
@@ -500,21 +496,41 @@ pub fn get(bytes: &[u8], at: &mut usize, out: &mut [i64], from: usize) -> Result
     {
         return Err(corrupt("its codes do not end where they should"));
     }
-    *at = plain_end.div_ceil(8);
+    *at = end + plain.bit.div_ceil(8);
     if *at > bytes.len() {
         return Err(corrupt("it ends too early"));
     }
     Ok(())
 }
 
-/// Fills `out` from its end; gives the bit behind the plain ones that were read.
+/// Plain bits, with room behind them for one load: a column may have so few that each of its
+/// values would find the end of the page.
+struct Plain {
+    bytes: Vec<u8>,
+    /// The next one.
+    bit: usize,
+}
+
+impl Plain {
+    fn new(rest: &[u8], is_used: bool) -> Self {
+        let mut bytes = Vec::new();
+        if is_used {
+            bytes.reserve_exact(rest.len() + 8);
+            bytes.extend_from_slice(rest);
+            bytes.resize(rest.len() + 8, 0);
+        }
+        Self { bytes, bit: 0 }
+    }
+}
+
+/// Fills `out` from its end.
 fn unwind(
     book: &Codebook,
     codes: &mut Codes<'_>,
-    mut plain: usize,
+    plain: &mut Plain,
     (order, [mut value, mut step]): (usize, [i64; 2]),
     out: &mut [i64],
-) -> usize {
+) {
     let mut left = out.len();
     for first in 0..order.min(left) {
         if first == 1 {
@@ -532,7 +548,8 @@ fn unwind(
         let slots = batch.iter_mut().rev().zip(places.iter());
         if book.has_plain_bits {
             for (slot, &place) in slots {
-                let bits = take_bits(codes.bytes, &mut plain, book.widths[place as usize].into());
+                let width = book.widths[place as usize].into();
+                let bits = take_bits(&plain.bytes, &mut plain.bit, width);
                 *slot = book.bases[place as usize].wrapping_add(bits as i64);
             }
         } else {
@@ -557,7 +574,6 @@ fn unwind(
             }
         }
     }
-    plain
 }
 
 #[cfg(test)]

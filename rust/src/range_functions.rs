@@ -152,6 +152,24 @@ fn whole_sum(values: &[f64]) -> Option<f64> {
     are_whole.then(|| sums.iter().sum::<f64>() + rest.iter().sum::<f64>() + 0.0)
 }
 
+/// Whole numbers up to here are doubles, all of them.
+const WHOLE_TOTAL_MAX: f64 = (1u64 << 53) as f64;
+
+/// The sum of everything before each value, and of all; None where a value is no whole number, or
+/// the sums could grow beyond those that doubles hold without loss.
+pub fn whole_sums(values: &[f64]) -> Option<Vec<f64>> {
+    let (mut sum, mut size, mut are_whole) = (0.0, 0.0, true);
+    let mut sums = Vec::with_capacity(values.len() + 1);
+    sums.push(sum);
+    for &value in values {
+        are_whole &= (value + ROUNDING) - ROUNDING == value && value.abs() <= WHOLE_MAX;
+        size += value.abs();
+        sum += value;
+        sums.push(sum);
+    }
+    (are_whole && size <= WHOLE_TOTAL_MAX).then_some(sums)
+}
+
 pub fn sum(values: &[f64]) -> f64 {
     whole_sum(values).unwrap_or_else(|| compensated_sum(values))
 }
@@ -262,6 +280,38 @@ mod tests {
             prop_assert_eq!(bits(sum(&values)), bits(compensated_sum(&values)));
             prop_assert_eq!(mean(&values).map(bits), compensated_mean(&values).map(bits));
         }
+    }
+
+    proptest! {
+        #[test]
+        fn differences_of_whole_sums_are_the_compensated_sums(
+            values in prop::collection::vec(
+                prop_oneof![
+                    8 => (-1_000_000i64..1_000_000).prop_map(|value| value as f64),
+                    2 => Just(-0.0),
+                    1 => Just(WHOLE_MAX),
+                ],
+                1..40,
+            ),
+            from: prop::sample::Index,
+        ) {
+            let from = from.index(values.len());
+            let sums = whole_sums(&values).unwrap();
+            let bits = |value: f64| value.to_bits();
+            let window = &values[from..];
+            let sum = sums[values.len()] - sums[from];
+            prop_assert_eq!(bits(sum), bits(compensated_sum(window)));
+            let mean = compensated_mean(window);
+            prop_assert_eq!(Some(bits(sum / window.len() as f64)), mean.map(bits));
+        }
+    }
+
+    #[test]
+    fn sums_that_could_lose_something_are_not_taken() {
+        assert_eq!(whole_sums(&[1.0, 2.0]), Some(vec![0.0, 1.0, 3.0]));
+        assert_eq!(whole_sums(&[1.0, 0.5]), None);
+        assert_eq!(whole_sums(&[f64::NAN]), None);
+        assert_eq!(whole_sums(&vec![WHOLE_MAX; 9000]), None);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::numeric::{self, KindColumn, append_columns};
 use crate::sample::Run;
 use crate::selector::Matcher;
 use crate::series::{SeriesId, SeriesView};
-use crate::source::{Delete, Reader, Source, TimeRange, hidden_ranges};
+use crate::source::{Delete, Floats, Reader, Source, TimeRange, hidden_ranges};
 use crate::window::{self, Function, Row, Steps};
 use crate::workers;
 use hashbrown::HashMap;
@@ -426,12 +426,56 @@ impl Selection {
             readers,
             |readers, (at, (values, present))| {
                 let row = Row { values, present };
-                let (mut times, mut samples) =
-                    self.read_numbers(readers, first + at, range, meter)?;
-                window::run(function, &mut times, &mut samples, steps, row, meter)
+                self.raw_window(readers, first + at, function, steps, row, meter)
             },
         )?;
         Ok((values, present))
+    }
+
+    /// One row of `window`.
+    fn raw_window<'a>(
+        &'a self,
+        readers: &mut [Option<Box<dyn Reader + 'a>>],
+        at: usize,
+        function: Function,
+        steps: &Steps,
+        row: Row<'_>,
+        meter: &Meter,
+    ) -> Result<()> {
+        let Some(range) = steps.time_range() else {
+            return Ok(());
+        };
+        if let Some(floats) = self.read_floats(readers, at, range, meter)? {
+            return window::run_plain(function, floats, steps, row, meter);
+        }
+        let (mut times, mut samples) = self.read_numbers(readers, at, range, meter)?;
+        window::run(function, &mut times, &mut samples, steps, row, meter)
+    }
+
+    /// The samples of a series that stands in one source alone, where that holds plain floats: they
+    /// are the reader's own, valid until it reads on.
+    fn read_floats<'a, 'b>(
+        &'a self,
+        readers: &'b mut [Option<Box<dyn Reader + 'a>>],
+        at: usize,
+        range: TimeRange,
+        meter: &Meter,
+    ) -> Result<Option<Floats<'b>>> {
+        let &[member] = self.members_of(at) else {
+            return Ok(None);
+        };
+        let source = self.sources[member.source as usize].as_ref();
+        let mut deletes = self.deletes.iter();
+        if deletes.any(|delete| delete.concerns(source, &self.tenant)) {
+            return Ok(None);
+        }
+        meter.check()?;
+        let reader = readers[member.source as usize].get_or_insert_with(|| source.reader());
+        let floats = reader.read_floats(member.ordinal, range)?;
+        if let Some(floats) = &floats {
+            meter.add_samples(floats.values.len())?;
+        }
+        Ok(floats)
     }
 
     /// The samples of a batch as numbers: integers converted, booleans 1 and 0, texts left out.

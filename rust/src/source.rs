@@ -85,6 +85,12 @@ pub trait Reader {
     /// As [`Source::read`].
     fn read(&mut self, ordinal: u32, range: TimeRange, out: &mut Vec<Run>) -> Result<()>;
 
+    /// Samples of `ordinal` inside `range`, ascending, where they are floats alone and need no
+    /// settling; None sends the caller to `read`.
+    fn read_floats(&mut self, _ordinal: u32, _range: TimeRange) -> Result<Option<Floats<'_>>> {
+        Ok(None)
+    }
+
     /// Where samples of `ordinal` lie inside `range`, without reading them. Compaction asks.
     fn extents(&mut self, _ordinal: u32, range: TimeRange, out: &mut Vec<Extent>) -> Result<()> {
         out.push(Extent {
@@ -108,6 +114,13 @@ pub trait Reader {
             "cannot copy a page: the source has none".into(),
         ))
     }
+}
+
+/// Two columns of one length.
+#[derive(Debug, Clone, Copy)]
+pub struct Floats<'a> {
+    pub times_ns: &'a [i64],
+    pub values: &'a [f64],
 }
 
 /// A stretch of a series with samples: all that a source has of it, or one page.

@@ -9,7 +9,7 @@ use crate::meter::{Meter, POLL_EVERY};
 use crate::range_functions as range;
 use crate::range_functions::{Edges, Extrapolation, seconds};
 use crate::sample::STALE_NAN_BITS;
-use crate::source::TimeRange;
+use crate::source::{Floats, TimeRange};
 use std::collections::VecDeque;
 
 /// More steps are refused; Prometheus' own API stops at 11,000.
@@ -227,14 +227,34 @@ pub fn run(
     run_over(function, times, values, steps, row, meter)
 }
 
+/// As `run`, over columns that are not the caller's to change.
+pub fn run_plain(
+    function: Function,
+    floats: Floats<'_>,
+    steps: &Steps,
+    row: Row<'_>,
+    meter: &Meter,
+) -> Result<()> {
+    let Floats { times_ns, values } = floats;
+    if times_ns.len() == values.len() && (function.sees_stale() || !has_stale(values)) {
+        return run_over(function, times_ns, values, steps, row, meter);
+    }
+    let (mut times, mut values) = (times_ns.to_vec(), values.to_vec());
+    run(function, &mut times, &mut values, steps, row, meter)
+}
+
 fn is_stale(value: f64) -> bool {
     value.to_bits() == STALE_NAN_BITS
 }
 
+fn has_stale(values: &[f64]) -> bool {
+    // A whole chunk is looked at before it is judged: the loop inside has no branches.
+    let in_chunk = |chunk: &[f64]| chunk.iter().fold(false, |found, &v| found | is_stale(v));
+    values.chunks(STALE_CHUNK_VALUES).any(in_chunk)
+}
+
 fn drop_stale(times: &mut Vec<i64>, values: &mut Vec<f64>) {
-    // A whole chunk is looked at before it is judged: the loop below has no branches.
-    let has_stale = |chunk: &[f64]| chunk.iter().fold(false, |found, &v| found | is_stale(v));
-    if !values.chunks(STALE_CHUNK_VALUES).any(has_stale) {
+    if !has_stale(values) {
         return;
     }
     let mut kept = 0;
@@ -372,8 +392,7 @@ fn run_over(
             let (slope, now) = range::linear_regression(t, v, origin_ns)?;
             Some(slope * ahead_seconds + now)
         }),
-        Function::Sum => each_window!(|_, v| Some(range::sum(v))),
-        Function::Avg => each_window!(|_, v| range::mean(v)),
+        Function::Sum | Function::Avg => run_sum(function, times, values, steps, row, meter),
         Function::Stddev => each_window!(|_, v| Some(range::variance(v).sqrt())),
         Function::Stdvar => each_window!(|_, v| Some(range::variance(v))),
         Function::Quantile(q) => {
@@ -425,6 +444,38 @@ fn run_rate(
             rise += values[at - 1];
         }
         extrapolation.apply(&times[from..to], values[from], rise, steps.edges(step))
+    })
+}
+
+/// sum and avg. Where windows overlap, whole numbers are added up once for the whole series: sums of
+/// which nothing is lost may be subtracted. Others are summed window by window, in their order.
+fn run_sum(
+    function: Function,
+    times: &[i64],
+    values: &[f64],
+    steps: &Steps,
+    row: Row<'_>,
+    meter: &Meter,
+) -> Result<()> {
+    let is_mean = function == Function::Avg;
+    let overlaps = steps.count > 1 && steps.range_ns > steps.step_ns;
+    if let Some(sums) = overlaps.then(|| range::whole_sums(values)).flatten() {
+        return slide(times, steps, row, meter, |Span { from, to, .. }| {
+            let sum = sums[to] - sums[from];
+            Some(if is_mean {
+                sum / (to - from) as f64
+            } else {
+                sum
+            })
+        });
+    }
+    slide(times, steps, row, meter, |Span { from, to, .. }| {
+        let window = &values[from..to];
+        if is_mean {
+            range::mean(window)
+        } else {
+            Some(range::sum(window))
+        }
     })
 }
 
