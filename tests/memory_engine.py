@@ -19,12 +19,13 @@ from orrery.languages.promql.prepare import Preparations
 from orrery.model.receipts import Receipt
 from orrery.protocols.prometheus.parts import Parts
 from orrery.protocols.prometheus.reads import routes
+from orrery.query.cache import ResultCache
 from orrery.query.queries import Queries
 from orrery.query.schedule import Schedule
 from orrery.server.http import Request, Response, Route
 from orrery.server.router import Found, Router
 from tests.protocols.prometheus.harness import FakeAccess, receipt_of
-from tests.query.fakes import FakeAdmission, FakeClock
+from tests.query.fakes import FakeAdmission, FakeChanges, FakeClock
 
 KINDS = {1: np.float64, 2: np.int64, 3: np.uint64, 4: np.uint64}
 MINUTE_NS = 60_000_000_000
@@ -145,6 +146,9 @@ class MemoryServer:
             metadata_of=lambda tenant, name=None: [],
             receipts=engine.receipts,
             preparations=Preparations(),
+            cache=ResultCache(
+                changes=FakeChanges(), bytes_max=0, counted=lambda outcome, bytes_held: None
+            ),
             clock=engine.clock,
             version="0",
             started_ns=0,

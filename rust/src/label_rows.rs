@@ -109,6 +109,12 @@ impl LabelRows {
         &self.texts
     }
 
+    /// What it holds on to, texts included.
+    pub fn memory_bytes(&self) -> usize {
+        let texts = self.texts.bytes.len() + self.texts.ends.len() * size_of::<usize>();
+        texts + self.pairs.len() * size_of::<Pair>() + self.ends.len() * size_of::<usize>()
+    }
+
     pub fn row(&self, at: usize) -> &[Pair] {
         let from = at.checked_sub(1).map_or(0, |before| self.ends[before]);
         &self.pairs[from..self.ends[at]]
@@ -544,6 +550,11 @@ pub(crate) mod python {
         fn groups<'py>(&self, py: Python<'py>) -> (Bound<'py, PyArray1<i64>>, Self) {
             let (index, groups) = py.detach(|| self.rows.groups());
             (PyArray1::from_vec(py, index), groups.into())
+        }
+
+        #[getter]
+        fn memory_bytes(&self) -> usize {
+            self.rows.memory_bytes()
         }
 
         fn is_distinct(&self, py: Python<'_>) -> bool {

@@ -72,6 +72,11 @@ impl Resolved {
         &self.tenant.name
     }
 
+    /// The time of its earliest sample.
+    pub fn time_min_ns(&self) -> Option<i64> {
+        self.columns.times_ns.iter().copied().min()
+    }
+
     /// What the head takes; nothing is copied.
     pub(crate) fn part(&self) -> Part {
         Part {

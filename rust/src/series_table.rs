@@ -697,6 +697,11 @@ pub(crate) mod python {
         }
 
         #[getter]
+        fn time_min_ns(&self) -> Option<i64> {
+            self.0.time_min_ns()
+        }
+
+        #[getter]
         fn rejected(&self) -> Vec<(u32, String)> {
             let rejected = self.0.rejected.iter();
             rejected.map(|one| (one.line, one.reason.clone())).collect()

@@ -314,6 +314,8 @@ class LabelRows(Sequence[tuple[tuple[str, str], ...]]):
     def __getitem__(self, index: int) -> tuple[tuple[str, str], ...]: ...
     @overload
     def __getitem__(self, index: slice) -> LabelRows: ...
+    @property
+    def memory_bytes(self) -> int: ...
     def tuples(self) -> list[tuple[tuple[str, str], ...]]:
         """All of them; made once."""
 
@@ -513,6 +515,10 @@ class Resolved:
     def tenant(self) -> str: ...
     @property
     def sample_count(self) -> int: ...
+    @property
+    def time_min_ns(self) -> int | None:
+        """The time of its earliest sample."""
+
     @property
     def rejected(self) -> list[tuple[int, str]]:
         """(line, reason) of the first thousand refusals; the decoder's own are not among them."""

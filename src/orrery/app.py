@@ -40,6 +40,7 @@ from orrery.protocols.influxdb import write as influxdb_write
 from orrery.protocols.prometheus import reads as prometheus_reads
 from orrery.protocols.prometheus import write as prometheus_write
 from orrery.protocols.prometheus.parts import Parts
+from orrery.query.cache import ResultCache
 from orrery.query.contract import Snapshots
 from orrery.query.queries import Queries
 from orrery.query.schedule import Schedule
@@ -367,7 +368,7 @@ def _routes(
             size_bytes_max=size_bytes_max,
         ),
         *influxdb_status.routes(version=VERSION),
-        *prometheus_reads.routes(_reading(engine, access, settings, clock)),
+        *prometheus_reads.routes(_reading(engine, access, settings, telemetry, clock)),
         *operations.routes(
             access=access,
             administration=administration,
@@ -392,13 +393,20 @@ LINKS = (
 )
 
 
-def _reading(engine: Engine, access: Access, settings: Settings, clock: Clock) -> Parts:
+def _reading(
+    engine: Engine, access: Access, settings: Settings, telemetry: Telemetry, clock: Clock
+) -> Parts:
     return Parts(
         access=access,
         queries=engine.queries,
         metadata_of=engine.store.metadata_of,
         receipts=engine.receipts,
         preparations=Preparations(),
+        cache=ResultCache(
+            changes=engine.store,
+            bytes_max=settings.result_cache_bytes_max,
+            counted=telemetry.looked_up,
+        ),
         clock=clock,
         version=VERSION,
         started_ns=clock.now_ns(),

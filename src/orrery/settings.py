@@ -221,6 +221,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     query_concurrent_max: Annotated[
         int, Meta(ge=1, description="queries running or waiting for a thread; 503 beyond")
     ] = 64
+    result_cache_bytes_max: Annotated[
+        int, Meta(ge=0, description="answers of range queries kept in memory; 0: none")
+    ] = 134_217_728
 
     host_metrics_seconds: Annotated[
         float, Meta(ge=0, description="writes this host's own metrics this often; 0: never")

@@ -106,6 +106,14 @@ class Telemetry:
         )
         self.queries = self._counter("orrery_queries", "Queries ended.", "outcome")
         self.query_samples_read = self._counter("orrery_query_samples_read", "Samples decoded.")
+        self.result_cache = self._counter(
+            "orrery_result_cache",
+            "Range queries by what was held of them: hit, part, miss.",
+            "outcome",
+        )
+        self.result_cache_bytes = self._gauge(
+            "orrery_result_cache_bytes", "What the result cache holds."
+        )
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
         return Counter(name, help_text, labels, registry=self.registry)
@@ -115,6 +123,11 @@ class Telemetry:
 
     def _histogram(self, name: str, help_text: str, *labels: str) -> Histogram:
         return Histogram(name, help_text, labels, registry=self.registry, buckets=SECONDS)
+
+    def looked_up(self, outcome: str, bytes_held: int) -> None:
+        """A range query was looked up in the result cache."""
+        self.result_cache.labels(outcome).inc()
+        self.result_cache_bytes.set(bytes_held)
 
     def before_exposition(self, update: Callable[[], None]) -> None:
         """``update`` sets gauges whose values live elsewhere; called whenever they are wanted."""

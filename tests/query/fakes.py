@@ -199,3 +199,21 @@ class FakeStore:
         self.asked.append(("label_values", tenant, tuple(map(tuple, selectors)), min_ns, max_ns))
         found = self.any_of(tenant, selectors, min_ns, max_ns)
         return list({series.value(label) for series in found} - {""})
+
+
+class FakeChanges:
+    """A store in which nothing changes but what a test says."""
+
+    def __init__(self) -> None:
+        self.marks = 0
+        self.changed_ns = 2**63 - 1
+        self.kept_ns = -(2**63)
+
+    def mark(self, tenant: str) -> int:
+        return self.marks
+
+    def changed_from_ns(self, tenant: str, mark: int) -> int:
+        return self.changed_ns if mark < self.marks else 2**63 - 1
+
+    def kept_from_ns(self, tenant: str) -> int:
+        return self.kept_ns

@@ -147,6 +147,9 @@ class Store:
         with self._state.apply_lock:
             self._state.head.apply(resolved, offset)
             self._state.next_offset = offset + 1
+        touches, tenant = self._state.touches, resolved.tenant
+        if touches.is_watched(tenant):
+            touches.changed(tenant, resolved.time_min_ns)
         self._ask_for_flush()
 
     def _ask_for_flush(self) -> None:
@@ -165,6 +168,7 @@ class Store:
         with self._state.apply_lock:
             apply_delete(self._state, delete, offset)
             self._state.next_offset = offset + 1
+        self._state.touches.changed(delete.tenant, delete.min_ns)
 
     def apply_metadata(self, metadata: MetadataRecord, offset: int) -> None:
         with self._state.apply_lock:
@@ -201,6 +205,18 @@ class Store:
             rows = state.delete_rows()
         deletes = [row for row in rows if tenant is None or row[1] == tenant] + expired
         return self._parts.kernels.snapshot(sources, deletes)
+
+    def mark(self, tenant: str) -> int:
+        """Now, for :meth:`changed_from_ns`: what is read from here on has all changes before."""
+        return self._state.touches.mark(tenant)
+
+    def changed_from_ns(self, tenant: str, mark: int) -> int:
+        """The earliest time of all that writes and deletes may have changed after ``mark``."""
+        return self._state.touches.changed_from_ns(tenant, mark)
+
+    def kept_from_ns(self, tenant: str) -> int:
+        """From when on the tenant keeps its samples now."""
+        return self._state.cuts_ns([tenant]).get(tenant, TIME_MIN_NS)
 
     def metadata_of(self, tenant: str, name: str | None = None) -> list[MetadataRow]:
         """Rows of (name, kind, help, unit)."""

@@ -40,6 +40,7 @@ from orrery.store.manifest import (
 )
 from orrery.store.metadata import Metadata
 from orrery.store.pins import Pinned, Pins
+from orrery.store.touches import Touches
 
 if TYPE_CHECKING:
     from orrery.kernels.block import Source
@@ -111,6 +112,7 @@ class State:
     metadata: Metadata
     cancellation: Cancellation
     pins: Pins
+    touches: Touches = field(default_factory=Touches)
     apply_lock: threading.Lock = field(default_factory=threading.Lock)
     commit_lock: threading.Lock = field(default_factory=threading.Lock)
     lock: threading.Lock = field(default_factory=threading.Lock)

@@ -16,13 +16,14 @@ from orrery.languages.promql.prepare import Preparations
 from orrery.model.receipts import Held, Receipt
 from orrery.protocols.prometheus.parts import Parts
 from orrery.protocols.prometheus.reads import routes
+from orrery.query.cache import ResultCache
 from orrery.query.queries import Queries
 from orrery.query.schedule import Schedule
 from orrery.server.http import Request, Response
 from orrery.server.router import Found, Router
 from orrery.tenancy.access import Caller
 from orrery.tenancy.tokens import Permission
-from tests.query.fakes import FakeAdmission, FakeClock
+from tests.query.fakes import FakeAdmission, FakeChanges, FakeClock
 
 SECOND = 1_000_000_000
 EVERYTHING = frozenset(Permission)
@@ -105,6 +106,9 @@ class Harness:
             metadata_of=self.metadata_of,
             receipts=self,
             preparations=Preparations(),
+            cache=ResultCache(
+                changes=FakeChanges(), bytes_max=1 << 20, counted=lambda outcome, bytes_held: None
+            ),
             clock=self.clock,
             version="0.1.0",
             started_ns=900 * SECOND,

@@ -11,7 +11,7 @@ from hashlib import blake2b
 import numpy as np
 
 from orrery.kernels.aggregate import Folding, aggregate, groups, pick
-from orrery.kernels.label_rows import join_rows
+from orrery.kernels.label_rows import group_rows, join_rows
 from orrery.languages.promql.durations import format_number, format_plain
 from orrery.languages.promql.nodes import Aggregation
 from orrery.languages.promql.tokens import go_quote, is_utf8
@@ -25,7 +25,6 @@ from orrery.languages.promql.values import (
     concatenate,
     empty,
     fail,
-    group_index,
     set_labels,
     with_labels,
 )
@@ -38,7 +37,7 @@ CHOOSING = frozenset({"topk", "bottomk", "limitk", "limit_ratio"})
 def grouped(labels: Sequence[Labels], node: Aggregation) -> tuple[Indexes, Sequence[Labels]]:
     """For each series the number of its group, and what names each group."""
     names = [*node.grouping, *NAME_LABELS] if node.without else node.grouping
-    return group_index(with_labels(labels, names, without=node.without))
+    return group_rows(with_labels(labels, names, without=node.without))
 
 
 class Running:
@@ -58,7 +57,7 @@ class Running:
         index, keys = grouped(batch.labels, self.node)
         held = len(self.groups)
         if held:
-            numbers, self.groups = group_index(join_rows([self.groups, keys]))
+            numbers, self.groups = group_rows(join_rows([self.groups, keys]))
             index = numbers[held:][index]
         else:
             self.groups = keys
@@ -118,7 +117,7 @@ def count_values(node: Aggregation, vector: Vector, label: str, *, cells_max: in
     for one in cells.tolist():
         group, value = divmod(one, len(distinct))
         labels.append(set_labels(keys[group], {label: format_plain(float(distinct[value]))}))
-    index, groups = group_index(labels)
+    index, groups = group_rows(labels)
     merged = np.zeros((len(groups), counts.shape[1]))
     np.add.at(merged, index, counts)
     return Vector(groups, merged, merged > 0)

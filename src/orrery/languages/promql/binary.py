@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orrery.kernels.label_rows import join_rows
+from orrery.kernels.label_rows import group_rows, join_rows
 from orrery.languages.promql.nodes import COMPARISONS, Card, Matching
 from orrery.languages.promql.tokens import go_quote
 from orrery.languages.promql.values import (
@@ -21,7 +21,6 @@ from orrery.languages.promql.values import (
     Vector,
     drop_name,
     fail,
-    group_index,
     merge_duplicates,
     with_labels,
 )
@@ -93,7 +92,7 @@ def _sides(left: Vector, right: Vector, matching: Matching) -> Sides:
     swapped = matching.card is Card.ONE_TO_MANY
     many, one = (right, left) if swapped else (left, right)
     keys = match_keys(join_rows([many.labels, one.labels]), matching)
-    index, groups = group_index(keys)
+    index, groups = group_rows(keys)
     count = len(many.labels)
     return Sides(many, one, index[:count], index[count:], groups, swapped)
 

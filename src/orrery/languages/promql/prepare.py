@@ -20,6 +20,7 @@ from orrery.languages.promql.invariance import invariant_nodes
 from orrery.languages.promql.lengths import is_computed
 from orrery.languages.promql.nodes import Expr, Kind, walk
 from orrery.languages.promql.parse import parse
+from orrery.languages.promql.reach import Reach, reach_of
 from orrery.languages.promql.result import Result, by_labels
 from orrery.languages.promql.tokens import is_utf8
 from orrery.languages.promql.types import kind_of
@@ -41,6 +42,8 @@ class Prepared:
     lookback_ns: int
     kind: Kind
     whole: Fused | None
+    reach: Reach | None
+    """How far around it a step looks; None where that does not bound what decides its value."""
 
     @cached_property
     def tree(self) -> "Tree":
@@ -114,7 +117,8 @@ def read(text: str, lookback_ns: int) -> Tree:
 def prepared(text: str, lookback_ns: int) -> Prepared:
     tree = read(text, lookback_ns)
     whole = tree.fused.get(id(tree.expression))
-    made = Prepared(text, lookback_ns, kind_of(tree.expression), whole)
+    reach = reach_of(tree.expression, lookback_ns)
+    made = Prepared(text, lookback_ns, kind_of(tree.expression), whole, reach)
     made.__dict__["tree"] = tree
     return made
 
@@ -177,7 +181,9 @@ class Preparations:
             whole = model.whole.filled(texts) if all(map(is_utf8, texts)) else None
         except Invalid:
             return None
-        return None if whole is None else Prepared(text, lookback_ns, model.kind, whole)
+        if whole is None:
+            return None
+        return Prepared(text, lookback_ns, model.kind, whole, model.reach)
 
 
 def model_of(shape: str, lookback_ns: int) -> Prepared | None:

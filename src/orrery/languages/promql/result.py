@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orrery.kernels.label_rows import LabelRows
+from orrery.kernels.label_rows import order_rows
 from orrery.languages.promql.values import Bools, Floats, Indexes, Vector
 from orrery.model.effects import Labels, SampleFrames
 
@@ -32,11 +32,7 @@ class Result:
 
 
 def by_labels(vector: Vector) -> Vector:
-    labels = vector.labels
-    if isinstance(labels, LabelRows):
-        return vector.rows(labels.order())
-    order = sorted(range(len(labels)), key=labels.__getitem__)
-    return vector.rows(np.array(order, dtype=np.int64))
+    return vector.rows(order_rows(vector.labels))
 
 
 def join_samples(batches: list[SampleFrames]) -> SampleFrames:

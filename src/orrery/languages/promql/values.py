@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orrery.errors import Invalid
-from orrery.kernels.label_rows import LabelRows, join_rows, take_rows
+from orrery.kernels.label_rows import LabelRows, group_rows, join_rows, take_rows
 from orrery.languages.promql.tokens import place
 from orrery.model.effects import Labels
 from orrery.model.selector import PROMQL_NAME
@@ -144,15 +144,6 @@ def with_labels(
     return [tuple(pair for pair in one if (pair[0] in named) != without) for one in labels]
 
 
-def group_index(keys: Sequence[Labels]) -> tuple[Indexes, Sequence[Labels]]:
-    """For each key the number of its group, and the groups in the order they are first seen."""
-    if isinstance(keys, LabelRows):
-        return keys.groups()
-    numbers: dict[Labels, int] = {}
-    index = [numbers.setdefault(key, len(numbers)) for key in keys]
-    return np.array(index, dtype=np.int64), list(numbers)
-
-
 def values_of(labels: Sequence[Labels], label: str) -> Sequence[str]:
     """Distinct values of a label, in the order they are seen."""
     if isinstance(labels, LabelRows):
@@ -170,7 +161,7 @@ def merge_duplicates(vector: Vector) -> Vector:
     """Rows of equal labels made one, where they are never present at the same step."""
     if is_distinct(vector.labels):
         return vector
-    index, groups = group_index(vector.labels)
+    index, groups = group_rows(vector.labels)
     shape = (len(groups), vector.values.shape[1])
     counts = np.zeros(shape, dtype=np.int32)
     np.add.at(counts, index, vector.present)

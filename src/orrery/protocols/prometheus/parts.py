@@ -8,6 +8,7 @@ from orrery.clock import Clock
 from orrery.languages.promql.prepare import Preparations
 from orrery.model.receipts import Held, Receipt
 from orrery.model.selector import Selector
+from orrery.query.cache import ResultCache
 from orrery.query.queries import Asked, Queries, Query
 from orrery.server.http import Request, Response
 from orrery.tenancy.access import Access, Caller
@@ -40,6 +41,7 @@ class Parts:
     metadata_of: MetadataOf
     receipts: Deletes
     preparations: Preparations
+    cache: ResultCache
     clock: Clock
     version: str
     started_ns: int

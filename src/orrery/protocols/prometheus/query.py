@@ -1,6 +1,7 @@
 """``/query``, ``/query_range``, ``/format_query`` and ``/query_exemplars``."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 
 from orrery.errors import Invalid
 from orrery.languages.promql.evaluate import LOOKBACK_NS
@@ -19,15 +20,19 @@ from orrery.protocols.prometheus.arguments import (
     parse_limit,
     parse_time,
 )
+from orrery.protocols.prometheus.cached import answered, is_here, look_up
 from orrery.protocols.prometheus.data import result_data
 from orrery.protocols.prometheus.parts import Parts
+from orrery.protocols.prometheus.question import Question
 from orrery.protocols.prometheus.render import TRUNCATED, Failed, answer, dump, success
 from orrery.protocols.prometheus.tree import tree
+from orrery.query.cache import Look
 from orrery.query.queries import Query
 from orrery.server.http import Request, Response
 
 MILLISECOND_NS = 1_000_000
 POINTS_MAX = 11_000
+NO = frozenset({"", "0", "f", "false", "no"})
 PREPARED_HERE_CHARACTERS_MAX = 4096
 """Longer queries are parsed on the thread that answers them: others wait here."""
 STEP_MESSAGE = (
@@ -37,20 +42,6 @@ POINTS_MESSAGE = (
     "exceeded maximum resolution of 11,000 points per timeseries. "
     "Try decreasing the query resolution (?step=XX)"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A query as its request asks it; a ``step_ns`` of 0 asks once, at ``start_ns``."""
-
-    text: str
-    start_ns: int
-    end_ns: int
-    step_ns: int
-    limit: int
-    lookback_ns: int
-    timeout_seconds: float | None
-    wants_statistics: bool
 
 
 async def instant(parts: Parts, request: Request) -> Response:
@@ -90,6 +81,7 @@ def question(
         lookback_ns=read_lookback(arguments.text("lookback_delta")),
         timeout_seconds=timeout_seconds,
         wants_statistics=arguments.text("stats") != "",
+        is_uncached=arguments.text("nocache").lower() not in NO,
     )
 
 
@@ -109,17 +101,21 @@ async def ask(parts: Parts, request: Request, asked: Question) -> Response:
     ready = preparations.known(asked.text, asked.lookback_ns)
     if ready is None and len(asked.text) <= PREPARED_HERE_CHARACTERS_MAX:
         ready = prepare(preparations, asked)
+    look = None if ready is None else looked_up(parts, request, ready, asked)
+    if look is not None and is_here(look):
+        return at_hand(parts, look, asked)
 
     def work(query: Query) -> Response:
         found = prepare(preparations, asked) if ready is None else ready
         if asked.step_ns:
             check_steppable(found.kind)
         started_seconds = parts.clock.monotonic_seconds()
-        result = evaluated(query, found, asked)
+        if look is None:
+            result = evaluated(query, found, asked)
+        else:
+            result = answered(parts.cache, look, asked, partial(evaluated, query, found))
         seconds = parts.clock.monotonic_seconds() - started_seconds
-        result, warnings = limited(result, asked.limit)
-        data = result_data(result, statistics_of(query, seconds, asked))
-        return answer(data, warnings=warnings, infos=result.infos)
+        return rendered(result, asked, statistics_of(query, seconds, asked))
 
     return await parts.run(
         request,
@@ -128,6 +124,27 @@ async def ask(parts: Parts, request: Request, asked: Question) -> Response:
         timeout_seconds=asked.timeout_seconds,
         is_brief=ready is not None and ready.is_brief,
     )
+
+
+def looked_up(parts: Parts, request: Request, ready: Prepared, asked: Question) -> Look | None:
+    caller = parts.caller(request)
+    return look_up(parts.cache, caller, parts.queries.admission.query(caller.tenant), ready, asked)
+
+
+def at_hand(parts: Parts, look: Look, asked: Question) -> Response:
+    """The answer is held whole: nothing is read, and nobody waited for."""
+    result = answered(parts.cache, look, asked, evaluate=unreachable)
+    parts.queries.admission.queried(look.asked.key.tenant, "answered", 0)
+    return rendered(result, asked, None)
+
+
+def unreachable(_asked: Question) -> Result:
+    raise AssertionError("all of the answer is held")
+
+
+def rendered(result: Result, asked: Question, statistics: bytes | None) -> Response:
+    result, warnings = limited(result, asked.limit)
+    return answer(result_data(result, statistics), warnings=warnings, infos=result.infos)
 
 
 def prepare(preparations: Preparations, asked: Question) -> Prepared:
