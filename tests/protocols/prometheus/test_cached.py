@@ -64,7 +64,7 @@ class Server:
             access=self,
             queries=queries,
             metadata_of=lambda tenant, name=None: [],
-            delete=self.running.accept.delete,
+            receipts=None,
             preparations=Preparations(),
             cache=ResultCache(
                 changes=self.running.store,
