@@ -449,6 +449,10 @@ impl Source for BlockSource {
         }
     }
 
+    fn in_block_order(&self, _tenant: &str, series: &RoaringBitmap) -> Result<Vec<u32>> {
+        Ok(series.iter().collect())
+    }
+
     /// `ordinal` comes from `select`, which has verified its id.
     fn id(&self, ordinal: u32) -> SeriesId {
         self.block.id(ordinal).unwrap_or_default()

@@ -343,8 +343,8 @@ pub fn get_chunk(bytes: &[u8], at: &mut usize, before: &mut ChunkBefore) -> Resu
 pub fn put_series(out: &mut Vec<u8>, series: &SeriesSymbols, before: Option<&SeriesSymbols>) {
     varint::put(out, u64::from(series.name));
     varint::put(out, series.field.map_or(0, |field| u64::from(field) + 1));
-    let keys = |series: &SeriesSymbols| series.labels.iter().map(|pair| pair.0).collect::<Vec<_>>();
-    if before.is_some_and(|before| keys(before) == keys(series)) {
+    let keys = series.labels.iter().map(|pair| pair.0);
+    if before.is_some_and(|before| before.labels.iter().map(|pair| pair.0).eq(keys)) {
         varint::put(out, 0);
     } else {
         varint::put(out, series.labels.len() as u64 + 1);

@@ -1,6 +1,6 @@
 //! Writes a block file series by series (docs/formats/block.md); `compaction` drives it.
 //!
-//! Pages go to the file as they are made. Memory holds what is written at the end: about 100 bytes
+//! Pages go to the file as they are made. Memory holds what is written at the end: about 70 bytes
 //! a series of directories, the distinct strings, and the posting lists.
 
 use crate::block_layout::{self as layout, Chunk, ChunkBefore, Footer, TenantRow, TimeEntry};
@@ -83,7 +83,10 @@ pub struct BlockWriter {
     chunks: Grouped,
     chunk_before: ChunkBefore,
     ids: Vec<u8>,
-    definitions: Vec<SeriesSymbols>,
+    /// Symbols of all series, as `put_series` writes them, and of the last one.
+    definitions: Vec<u8>,
+    series_count: u32,
+    last: SeriesSymbols,
     symbols: Interner,
     tenants: Vec<(TenantRow, IndexBuilder)>,
     time_page_bytes: u64,
@@ -114,6 +117,8 @@ impl BlockWriter {
             chunk_before: ChunkBefore::default(),
             ids: Vec::new(),
             definitions: Vec::new(),
+            series_count: 0,
+            last: SeriesSymbols::default(),
             symbols: Interner::default(),
             tenants: Vec::new(),
             time_page_bytes: 0,
@@ -150,7 +155,7 @@ impl BlockWriter {
         self.last_times_index = None;
         let row = TenantRow {
             tenant: tenant.to_owned(),
-            series_first: self.definitions.len() as u32,
+            series_first: self.series_count,
             min_ns: i64::MAX,
             max_ns: i64::MIN,
             ..TenantRow::default()
@@ -180,10 +185,11 @@ impl BlockWriter {
         series: &SeriesView<'_>,
         chunks: &[Chunk],
     ) -> Result<()> {
-        let ordinal = u32::try_from(self.definitions.len())
-            .ok()
-            .filter(|&ordinal| ordinal < u32::MAX)
-            .ok_or_else(|| CoreError::Exhausted("cannot write a block: too many series".into()))?;
+        let ordinal = self.series_count;
+        if ordinal == u32::MAX {
+            let cause = "cannot write a block: too many series";
+            return Err(CoreError::Exhausted(cause.into()));
+        }
         let symbols = self.intern(series)?;
         let (row, builder) = self
             .tenants
@@ -191,7 +197,10 @@ impl BlockWriter {
             .ok_or_else(|| CoreError::Invalid("cannot write a series before its tenant".into()))?;
         builder.add(&symbols, series, ordinal, &mut self.symbols)?;
         row.series_count += 1;
-        self.definitions.push(symbols);
+        let before = (ordinal > 0).then_some(&self.last);
+        layout::put_series(&mut self.definitions, &symbols, before);
+        self.last = symbols;
+        self.series_count += 1;
         self.ids.extend_from_slice(&id.to_le_bytes());
         if self.chunks.next() {
             self.chunk_before = ChunkBefore::default();
@@ -205,7 +214,7 @@ impl BlockWriter {
 
     /// Neighbours share most of their strings, place by place: those are compared, not looked up.
     fn intern(&mut self, view: &SeriesView<'_>) -> Result<SeriesSymbols> {
-        let before = self.definitions.last();
+        let before = (self.series_count > 0).then_some(&self.last);
         let symbols = &mut self.symbols;
         let mut labels = Vec::with_capacity(view.labels.len());
         for (at, &(label, value)) in view.labels.iter().enumerate() {
@@ -338,7 +347,7 @@ impl BlockWriter {
         let tenants: Vec<TenantRow> = self.tenants.iter().map(|(row, _)| row.clone()).collect();
         let mut summary = BlockSummary {
             sample_count: tenants.iter().map(|row| row.sample_count).sum(),
-            series_count: self.definitions.len() as u32,
+            series_count: self.series_count,
             min_ns: tenants.iter().map(|row| row.min_ns).min().unwrap_or(0),
             max_ns: tenants.iter().map(|row| row.max_ns).max().unwrap_or(0),
             tenants,
@@ -382,7 +391,9 @@ impl BlockWriter {
 
     fn put_sections(&mut self) -> Result<Vec<(SectionKind, SectionEntry)>> {
         let symbols = std::mem::take(&mut self.symbols).sorted();
-        let series = grouped_definitions(&mut self.definitions, &symbols.rank);
+        let definitions = std::mem::take(&mut self.definitions);
+        let series = grouped_definitions(&definitions, &symbols.rank)?;
+        drop(definitions);
         let mut index = IndexBytes::default();
         let mut tenant_rows = Vec::new();
         for (row, builder) in &mut self.tenants {
@@ -452,22 +463,28 @@ fn write_failed(path: &Path, error: &std::io::Error) -> CoreError {
     CoreError::Unavailable(format!("cannot write block {:?}: {error}", path.display()))
 }
 
-fn grouped_definitions(definitions: &mut [SeriesSymbols], rank: &[u32]) -> Grouped {
+fn grouped_definitions(definitions: &[u8], rank: &[u32]) -> Result<Grouped> {
     let mut series = Grouped::default();
-    let mut before: Option<&SeriesSymbols> = None;
-    for symbols in definitions {
-        symbols.name = rank[symbols.name as usize];
-        symbols.field = symbols.field.map(|field| rank[field as usize]);
-        for pair in &mut symbols.labels {
-            *pair = (rank[pair.0 as usize], rank[pair.1 as usize]);
-        }
+    let (mut at, mut symbols) = (0, SeriesSymbols::default());
+    let mut before: Option<SeriesSymbols> = None;
+    while at < definitions.len() {
+        layout::get_series(definitions, &mut at, &mut symbols)?;
+        let ranked = SeriesSymbols {
+            name: rank[symbols.name as usize],
+            field: symbols.field.map(|field| rank[field as usize]),
+            labels: symbols
+                .labels
+                .iter()
+                .map(|&(label, value)| (rank[label as usize], rank[value as usize]))
+                .collect(),
+        };
         if series.next() {
             before = None;
         }
-        layout::put_series(&mut series.bytes, symbols, before);
-        before = Some(symbols);
+        layout::put_series(&mut series.bytes, &ranked, before.as_ref());
+        before = Some(ranked);
     }
-    series
+    Ok(series)
 }
 
 /// Samples a page where `count` are cut into pages of about one size: no rest remains that would be

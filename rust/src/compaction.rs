@@ -3,7 +3,7 @@
 //! `store` calls `write_block` with head generations, blocks or both. One series is read, merged and
 //! written at a time, a long one slice by slice; pages that were written small, and that no delete
 //! and no other page touches, are copied as they are. Sources are walked side by side in the order
-//! of (tenant, name, canonical bytes). Only a source whose own order differs (a head) has its series sorted in memory first.
+//! of (tenant, name, canonical bytes).
 
 use crate::block_layout::Chunk;
 use crate::block_writer::{BlockOptions, BlockSummary, BlockWriter, PAGE_SAMPLES};
@@ -293,12 +293,8 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn new(place: usize, source: &'a dyn Source, tenant: &str, window: TimeRange) -> Result<Self> {
-        let selected: Vec<u32> = source.select(tenant, &[], window)?.iter().collect();
-        let ordinals = if in_order(source, &selected)? {
-            selected
-        } else {
-            sorted(source, &selected)?
-        };
+        let selected = source.select(tenant, &[], window)?;
+        let ordinals = source.in_block_order(tenant, &selected)?;
         let mut reader = source.reader();
         for &ordinal in ordinals.iter().take(READS_AHEAD) {
             reader.expect(ordinal);
@@ -358,31 +354,6 @@ impl<'a> Walk<'a> {
     fn hidden(&self, tenant: &str, deletes: &[Delete], series: &SeriesView<'_>) -> Vec<TimeRange> {
         hidden_ranges(deletes, self.source, tenant, series)
     }
-}
-
-fn in_order(source: &dyn Source, ordinals: &[u32]) -> Result<bool> {
-    let (mut before, mut canonical) = (Vec::new(), Vec::new());
-    for (at, &ordinal) in ordinals.iter().enumerate() {
-        canonical.clear();
-        source.canonical(ordinal, &mut canonical)?;
-        if at > 0 && series_order(&before, &canonical) != Ordering::Less {
-            return Ok(false);
-        }
-        std::mem::swap(&mut before, &mut canonical);
-    }
-    Ok(true)
-}
-
-fn sorted(source: &dyn Source, ordinals: &[u32]) -> Result<Vec<u32>> {
-    let mut bytes = Vec::new();
-    let mut spans = Vec::with_capacity(ordinals.len());
-    for &ordinal in ordinals {
-        let from = bytes.len();
-        source.canonical(ordinal, &mut bytes)?;
-        spans.push((from, bytes.len(), ordinal));
-    }
-    spans.sort_unstable_by(|a, b| series_order(&bytes[a.0..a.1], &bytes[b.0..b.1]));
-    Ok(spans.into_iter().map(|(_, _, ordinal)| ordinal).collect())
 }
 
 #[cfg(feature = "python")]

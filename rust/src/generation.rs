@@ -5,6 +5,7 @@
 //! Batches wait in `pending` until somebody reads or enough are there.
 
 use crate::error::{CoreError, Result};
+use crate::live_order::in_block_order;
 use crate::pending::{Part, Pending, Place, order_by};
 use crate::prefetch::prefetch;
 use crate::record_samples::{Columns, Kinds};
@@ -17,6 +18,7 @@ use crate::stripe::{ChainStep, PAGE_SERIES, Stripe};
 use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 use roaring::RoaringBitmap;
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 const STRIPE_BITS: u32 = 6;
@@ -201,17 +203,19 @@ impl Generation {
         found.into_iter().collect()
     }
 
-    fn look(
-        &self,
-        tenant: &str,
-        range: TimeRange,
-        look: impl FnOnce(&crate::live_index::LiveIndex, &RoaringBitmap),
-    ) -> Result<()> {
-        let series = self.select(tenant, &[], range)?;
-        if let Some(tenant) = self.table.0.find_tenant(tenant) {
-            Table::with_index(&tenant, |index| look(index, &series));
+    /// Whether a series has samples in the range here.
+    fn has_samples(&self, reference: u32, range: TimeRange) -> bool {
+        let stripe = self.stripes[stripe_of(reference)].read();
+        stripe.overlaps(place_of(reference), range)
+    }
+
+    /// The tenant, where it may have samples in the range here.
+    fn tenant_in(&self, tenant: &str, range: TimeRange) -> Result<Option<Arc<Tenant>>> {
+        if self.time_range().is_none_or(|own| !own.overlaps(&range)) {
+            return Ok(None);
         }
-        Ok(())
+        self.settle()?;
+        Ok(self.table.0.find_tenant(tenant))
     }
 }
 
@@ -436,6 +440,11 @@ impl Source for Generation {
         Ok(self.overlapping(&series, range))
     }
 
+    fn in_block_order(&self, tenant: &str, series: &RoaringBitmap) -> Result<Vec<u32>> {
+        let tenant = self.table.0.tenant(tenant)?;
+        Ok(in_block_order(&self.table.0, &tenant, series))
+    }
+
     fn id(&self, ordinal: u32) -> SeriesId {
         self.table.0.store.hot(ordinal).id()
     }
@@ -457,9 +466,11 @@ impl Source for Generation {
     }
 
     fn label_names(&self, tenant: &str, range: TimeRange, out: &mut Vec<String>) -> Result<()> {
-        self.look(tenant, range, |index, series| {
-            index.label_names(series, out);
-        })
+        if let Some(tenant) = self.tenant_in(tenant, range)? {
+            let is_wanted = |reference| self.has_samples(reference, range);
+            Table::with_index(&tenant, |index| index.label_names(is_wanted, out));
+        }
+        Ok(())
     }
 
     fn label_values(
@@ -469,9 +480,11 @@ impl Source for Generation {
         range: TimeRange,
         out: &mut Vec<String>,
     ) -> Result<()> {
-        let target = Target::of(label);
-        self.look(tenant, range, |index, series| {
-            index.label_values(&target, series, out);
-        })
+        if let Some(tenant) = self.tenant_in(tenant, range)? {
+            let target = Target::of(label);
+            let is_wanted = |reference| self.has_samples(reference, range);
+            Table::with_index(&tenant, |index| index.label_values(&target, is_wanted, out));
+        }
+        Ok(())
     }
 }

@@ -16,6 +16,10 @@ use crate::source::{Source, TimeRange};
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::sync_channel;
+
+/// Records that a replay resolves before the first of them is appended.
+const REPLAY_PARTS_AHEAD: usize = 64;
 
 pub struct Head {
     table: SeriesTable,
@@ -76,7 +80,72 @@ impl Head {
         }
     }
 
+    /// Replays records of samples and definitions, the first of which has this offset, up to the
+    /// first of another kind; says how many. One thread finds the series, another one appends.
+    pub fn replay_run<R: AsRef<[u8]>>(&self, records: &[R], first_offset: u64) -> Result<usize> {
+        let active = self.active.read();
+        let (sender, receiver) = sync_channel::<(Arc<Tenant>, Part)>(REPLAY_PARTS_AHEAD);
+        std::thread::scope(|scope| {
+            let appender = scope.spawn(|| {
+                let mut parts = receiver.into_iter();
+                parts.try_for_each(|(tenant, part)| active.append(&tenant, part))
+            });
+            let mut count = 0;
+            let mut outcome = Ok(());
+            for (record, offset) in records.iter().zip(first_offset..) {
+                match self.prepare(record.as_ref(), offset) {
+                    Ok(Prepared::Nothing) => {}
+                    Ok(Prepared::Samples(part)) => {
+                        // Where nobody receives, the appender has failed: it says why.
+                        if sender.send(part).is_err() {
+                            break;
+                        }
+                    }
+                    Ok(Prepared::Control) => break,
+                    Err(error) => {
+                        outcome = Err(error);
+                        break;
+                    }
+                }
+                count += 1;
+            }
+            drop(sender);
+            let appended = appender.join().unwrap_or_else(|_| {
+                Err(CoreError::Unavailable(
+                    "cannot replay the log: a thread failed".into(),
+                ))
+            });
+            outcome.and(appended).map(|()| count)
+        })
+    }
+
+    fn prepare(&self, record: &[u8], offset: u64) -> Result<Prepared> {
+        let prepared = Record::parse(record).and_then(|record| match record.kind {
+            RecordKind::Samples => self.prepare_samples(&record).map(Prepared::Samples),
+            RecordKind::Definitions => self.table.load_record(&record).map(|_| Prepared::Nothing),
+            _ => Ok(Prepared::Control),
+        });
+        if matches!(prepared, Ok(Prepared::Samples(_) | Prepared::Nothing)) {
+            self.note_offset(offset);
+        }
+        prepared.map_err(|error| match error {
+            CoreError::Corrupt(cause) | CoreError::Invalid(cause) => {
+                CoreError::Corrupt(format!("cannot replay record {offset}: {cause}"))
+            }
+            other => other,
+        })
+    }
+
     fn replay_samples(&self, record: &Record<'_>, offset: u64) -> Result<u64> {
+        let (tenant, part) = self.prepare_samples(record)?;
+        let active = self.active.read();
+        self.note_offset(offset);
+        let count = part.columns.values.len() as u64;
+        active.append(&tenant, part)?;
+        Ok(count)
+    }
+
+    fn prepare_samples(&self, record: &Record<'_>) -> Result<(Arc<Tenant>, Part)> {
         let samples = decode_samples(record)?;
         let tenant = self.table.0.tenant(record.tenant)?;
         let flight = self.table.0.begin_flight();
@@ -93,16 +162,12 @@ impl Head {
             }
             start = end as usize;
         }
-        let active = self.active.read();
-        self.note_offset(offset);
-        let count = samples.columns.values.len() as u64;
         let part = Part {
             references: Arc::new(references),
             columns: Arc::new(samples.columns),
             _flight: Arc::new(flight),
         };
-        active.append(&tenant, part)?;
-        Ok(count)
+        Ok((tenant, part))
     }
 
     /// Takes matching samples out of the active generation; says how many. Frozen ones and blocks
@@ -202,6 +267,14 @@ impl Head {
     }
 }
 
+/// What a record holds for the head.
+enum Prepared {
+    Samples((Arc<Tenant>, Part)),
+    Nothing,
+    /// A delete or metadata, which the store has a part in.
+    Control,
+}
+
 /// References of a record's ids, after registering what it defines.
 fn find_series(table: &Table, tenant: &Tenant, samples: &Samples, flight: u32) -> Result<Vec<u32>> {
     let _gate = table.gate.read();
@@ -214,17 +287,16 @@ fn find_series(table: &Table, tenant: &Tenant, samples: &Samples, flight: u32) -
         }
     }
     let state = tenant.state.read();
-    let find = |id: &u128| {
-        let reference = table.find(&state, *id).ok_or_else(|| {
-            corrupt(&format!(
-                "its series {id:032x} of tenant {:?} is defined nowhere before it",
-                tenant.name
-            ))
-        })?;
+    let found = table.find_all(&state, &samples.ids).map_err(|id| {
+        corrupt(&format!(
+            "its series {id:032x} of tenant {:?} is defined nowhere before it",
+            tenant.name
+        ))
+    })?;
+    for &reference in &found {
         table.store.hot(reference).board(flight);
-        Ok(reference)
-    };
-    samples.ids.iter().map(find).collect()
+    }
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -242,6 +314,7 @@ pub(crate) mod python {
     use crate::source::python::PySource;
     use crate::source::{Source, TimeRange};
     use pyo3::prelude::*;
+    use pyo3::pybacked::PyBackedBytes;
     use std::sync::Arc;
 
     #[pyclass(name = "Generation", frozen)]
@@ -298,6 +371,15 @@ pub(crate) mod python {
 
         fn replay(&self, py: Python<'_>, record: &[u8], offset: u64) -> PyResult<u64> {
             Ok(py.detach(|| self.0.replay(record, offset))?)
+        }
+
+        fn replay_run(
+            &self,
+            py: Python<'_>,
+            records: Vec<PyBackedBytes>,
+            first_offset: u64,
+        ) -> PyResult<usize> {
+            Ok(py.detach(|| self.0.replay_run(&records, first_offset))?)
         }
 
         fn delete(

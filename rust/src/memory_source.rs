@@ -190,6 +190,20 @@ impl Source for MemorySource {
             .collect())
     }
 
+    fn in_block_order(&self, _tenant: &str, series: &RoaringBitmap) -> Result<Vec<u32>> {
+        let mut ordinals: Vec<u32> = series.iter().collect();
+        let key = |ordinal: &u32| {
+            let canonical = self
+                .series
+                .get(*ordinal as usize)
+                .map(|one| &one.canonical[..]);
+            let name = canonical.map(|bytes| crate::varint::get_slice(bytes, &mut 0).ok());
+            (name, canonical)
+        };
+        ordinals.sort_unstable_by(|one, other| key(one).cmp(&key(other)));
+        Ok(ordinals)
+    }
+
     fn id(&self, ordinal: u32) -> SeriesId {
         self.series
             .get(ordinal as usize)

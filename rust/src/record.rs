@@ -358,14 +358,14 @@ pub(crate) fn raw<const N: usize>((column, bytes): (Column, &[u8])) -> Result<Ve
     Ok(bytes.chunks_exact(N).map(item).collect())
 }
 
-pub(crate) fn slices((column, bytes): (Column, &[u8])) -> Result<Vec<Vec<u8>>> {
+pub(crate) fn slices((column, bytes): (Column, &[u8])) -> Result<Vec<&[u8]>> {
     if column.encoding != SLICES {
         return Err(wrong_encoding(column));
     }
     let mut found = Vec::new();
     let mut at = 0;
     while at < bytes.len() {
-        found.push(varint::get_slice(bytes, &mut at)?.to_vec());
+        found.push(varint::get_slice(bytes, &mut at)?);
     }
     if found.len() as u64 != u64::from(column.count) {
         return Err(wrong_size(column));
@@ -395,8 +395,8 @@ pub(crate) mod python {
     use crate::batch::MetadataRow;
     use crate::error::Result;
     use crate::record_control::{
-        DeleteOrder, MatcherTriple, decode_definitions, decode_delete, decode_metadata,
-        encode_delete, encode_metadata,
+        DeleteOrder, MatcherTriple, decode_delete, decode_metadata, each_definition, encode_delete,
+        encode_metadata,
     };
     use crate::record_samples::decode_samples;
     use crate::source::TimeRange;
@@ -493,7 +493,12 @@ pub(crate) mod python {
                 described.set_item("time_max_ns", samples.columns.times_ns.iter().max())
             }
             RecordKind::Definitions => {
-                described.set_item("definition_count", decode_definitions(record)?.len())
+                let mut count = 0;
+                each_definition(record, |_, _| {
+                    count += 1;
+                    Ok(())
+                })?;
+                described.set_item("definition_count", count)
             }
             RecordKind::Metadata => described.set_item("row_count", decode_metadata(record)?.len()),
             RecordKind::Delete => {

@@ -3,39 +3,67 @@
 use crate::batch::MetadataRow;
 use crate::error::Result;
 use crate::record::{
-    FLAG_OPTIONAL, RAW, Record, RecordKind, Writer, column, corrupt, raw, slices, write_slices,
+    FLAG_OPTIONAL, RAW, Record, RecordKind, SLICES, Writer, column, corrupt, raw, slices,
+    write_slices,
 };
 use crate::selector::Matcher;
 use crate::series::SHARD_COUNT;
 use crate::source::TimeRange;
+use crate::varint;
 
 const ALL_SHARDS: (u16, u16) = (0, SHARD_COUNT - 1);
 
 /// A matcher as it is written: label, operator, value.
 pub type MatcherTriple = (String, String, String);
 
-/// Canonical bytes of a series and the time of its last sample (`i64::MIN` where it has none).
-pub type Definition = (Vec<u8>, i64);
-
-pub fn encode_definitions(tenant: &str, epoch: u64, definitions: &[Definition]) -> Result<Vec<u8>> {
-    let size = definitions.iter().map(|(bytes, _)| bytes.len() + 12).sum();
-    let mut writer = Writer::new(RecordKind::Definitions, size);
-    let canonical: Vec<&[u8]> = definitions.iter().map(|(bytes, _)| &bytes[..]).collect();
-    write_slices(&mut writer, column::DEFINITIONS, &canonical);
-    let (id, count) = (column::LAST_SAMPLE_TIMES, definitions.len());
-    writer.column(id, FLAG_OPTIONAL, RAW, count, |out| {
-        for (_, last_sample_ns) in definitions {
-            out.extend_from_slice(&last_sample_ns.to_le_bytes());
-        }
-    });
-    writer.finish(tenant, epoch, ALL_SHARDS)
+/// Definitions of series on their way into a record.
+#[derive(Debug, Default)]
+pub struct Definitions {
+    canonical: Vec<u8>,
+    last_sample_ns: Vec<i64>,
 }
 
-pub fn decode_definitions(record: &Record<'_>) -> Result<Vec<Definition>> {
+impl Definitions {
+    /// Adds canonical bytes and the time of the last sample (`i64::MIN` where there is none).
+    pub fn push(&mut self, canonical: &[u8], last_sample_ns: i64) {
+        varint::put_slice(&mut self.canonical, canonical);
+        self.last_sample_ns.push(last_sample_ns);
+    }
+
+    pub fn len(&self) -> usize {
+        self.last_sample_ns.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.last_sample_ns.is_empty()
+    }
+
+    pub fn encode(&self, tenant: &str, epoch: u64) -> Result<Vec<u8>> {
+        let count = self.len();
+        let size = self.canonical.len() + count * 8;
+        let mut writer = Writer::new(RecordKind::Definitions, size);
+        writer.column(column::DEFINITIONS, 0, SLICES, count, |out| {
+            out.extend_from_slice(&self.canonical);
+        });
+        let id = column::LAST_SAMPLE_TIMES;
+        writer.column(id, FLAG_OPTIONAL, RAW, count, |out| {
+            for last_sample_ns in &self.last_sample_ns {
+                out.extend_from_slice(&last_sample_ns.to_le_bytes());
+            }
+        });
+        writer.finish(tenant, epoch, ALL_SHARDS)
+    }
+}
+
+/// Calls `visit` with the canonical bytes and the last sample of each definition.
+pub fn each_definition(
+    record: &Record<'_>,
+    mut visit: impl FnMut(&[u8], i64) -> Result<()>,
+) -> Result<()> {
     let known = [column::DEFINITIONS, column::LAST_SAMPLE_TIMES];
     record.expect(RecordKind::Definitions, &known)?;
     let canonical = slices(record.require(column::DEFINITIONS)?)?;
-    let times_ns = match record.find(column::LAST_SAMPLE_TIMES) {
+    let times_ns: Vec<i64> = match record.find(column::LAST_SAMPLE_TIMES) {
         None => vec![i64::MIN; canonical.len()],
         Some(column) => raw(column)?.into_iter().map(i64::from_le_bytes).collect(),
     };
@@ -44,7 +72,8 @@ pub fn decode_definitions(record: &Record<'_>) -> Result<Vec<Definition>> {
             "definitions and last sample times differ in number",
         ));
     }
-    Ok(canonical.into_iter().zip(times_ns).collect())
+    let mut both = canonical.into_iter().zip(times_ns);
+    both.try_for_each(|(canonical, last_sample_ns)| visit(canonical, last_sample_ns))
 }
 
 pub fn encode_metadata(tenant: &str, epoch: u64, rows: &[MetadataRow]) -> Result<Vec<u8>> {
@@ -117,10 +146,10 @@ pub fn decode_delete(record: &Record<'_>) -> Result<DeleteOrder> {
     })
 }
 
-fn texts(slices: Vec<Vec<u8>>) -> Result<Vec<String>> {
+fn texts(slices: Vec<&[u8]>) -> Result<Vec<String>> {
     slices
         .into_iter()
-        .map(|slice| String::from_utf8(slice).map_err(|_| corrupt("a text is not UTF-8")))
+        .map(|slice| String::from_utf8(slice.to_vec()).map_err(|_| corrupt("a text is not UTF-8")))
         .collect()
 }
 
@@ -138,7 +167,7 @@ mod tests {
         let record = Record::parse(bytes)?;
         match record.kind {
             RecordKind::Samples => decode_samples(&record).map(|_| ()),
-            RecordKind::Definitions => decode_definitions(&record).map(|_| ()),
+            RecordKind::Definitions => each_definition(&record, |_, _| Ok(())),
             RecordKind::Metadata => decode_metadata(&record).map(|_| ()),
             RecordKind::Delete => decode_delete(&record).map(|_| ()),
             RecordKind::Exemplars => Ok(()),
@@ -160,9 +189,11 @@ mod tests {
             columns: &samples.columns,
             definitions: &samples.definitions,
         };
+        let mut definitions = Definitions::default();
+        definitions.push(&samples.definitions[0], -5);
         vec![
             encode_samples("acme", 7, (3, 900), &view).unwrap(),
-            encode_definitions("acme", 7, &[(samples.definitions[0].clone(), -5)]).unwrap(),
+            definitions.encode("acme", 7).unwrap(),
             encode_metadata("acme", 8, &[row]).unwrap(),
             encode_delete("acme", 9, &golden_delete()).unwrap(),
         ]
@@ -222,7 +253,13 @@ mod tests {
         assert_eq!((records[0].tenant, records[0].epoch), ("acme", 7));
         assert_eq!(records[0].shards, (3, 900));
         assert_eq!(decode_samples(&records[0]).unwrap(), golden_samples());
-        assert_eq!(decode_definitions(&records[1]).unwrap()[0].1, -5);
+        let mut definitions = Vec::new();
+        let keep = |canonical: &[u8], last_sample_ns| {
+            definitions.push((canonical.to_vec(), last_sample_ns));
+            Ok(())
+        };
+        each_definition(&records[1], keep).unwrap();
+        assert_eq!(definitions, [(golden_samples().definitions.remove(0), -5)]);
         assert_eq!(decode_metadata(&records[2]).unwrap()[0].help, "Is it up?");
         assert_eq!(decode_delete(&records[3]).unwrap(), golden_delete());
     }

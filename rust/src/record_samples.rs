@@ -213,9 +213,12 @@ pub fn decode_samples(record: &Record<'_>) -> Result<Samples> {
 }
 
 pub fn read_definitions(record: &Record<'_>) -> Result<Vec<Vec<u8>>> {
-    record
-        .find(column::DEFINITIONS)
-        .map_or_else(|| Ok(Vec::new()), slices)
+    let definitions = record.find(column::DEFINITIONS).map(slices).transpose()?;
+    Ok(definitions
+        .into_iter()
+        .flatten()
+        .map(<[u8]>::to_vec)
+        .collect())
 }
 
 fn read_key_series((column, bytes): (Column, &[u8]), id_count: usize) -> Result<Vec<u32>> {

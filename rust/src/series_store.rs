@@ -1,7 +1,7 @@
 //! What is known of each live series, by its dense reference.
 //!
 //! Hot facts (id, shard, last sample, flags) are atomics that the write path reads without a lock;
-//! cold ones (tenant, canonical bytes) stand behind one lock per 8192 series. References are reused
+//! cold ones (tenant, numbers of texts) stand behind one lock per 8192 series. References are reused
 //! only once nobody can hold them: see `series_table` on sweeping.
 
 use crate::error::{CoreError, Result};
@@ -21,6 +21,9 @@ pub const SHARD_MASK: u32 = 0x3ff;
 pub const LIVE: u32 = 1 << 10;
 /// Its definition is in a record of this epoch.
 pub const DEFINED: u32 = 1 << 11;
+/// From this bit on, for four of them: how many raw keys lead to the series.
+const RAW_KEY: u32 = 1 << 12;
+const RAW_KEYS_MASK: u32 = 0xf * RAW_KEY;
 /// From this bit on: in how many head generations the series has samples.
 const HOLD: u32 = 1 << 16;
 
@@ -73,6 +76,15 @@ impl Hot {
         self.state.fetch_sub(HOLD, Relaxed);
     }
 
+    /// Counts a further raw key; false where as many lead here already. At most 15 are counted.
+    pub fn add_raw_key(&self, raw_keys_max: u32) -> bool {
+        let add = |state: u32| {
+            let has_room = (state & RAW_KEYS_MASK) / RAW_KEY < raw_keys_max.min(15);
+            has_room.then_some(state + RAW_KEY)
+        };
+        self.state.fetch_update(Relaxed, Relaxed, add).is_ok()
+    }
+
     /// The low half of the number of the last flight that looked the series up; says the one before.
     pub fn board(&self, flight: u32) -> u32 {
         let before = self.flight.load(Relaxed);
@@ -111,11 +123,10 @@ static NOWHERE: Hot = Hot {
 #[derive(Debug, Default, Clone)]
 pub struct Cold {
     pub tenant: u32,
-    /// How many raw keys lead here; a bounded number is remembered.
-    pub raw_key_count: u8,
-    /// When it was registered, counted in registrations.
-    pub sequence: u64,
-    pub canonical: Box<[u8]>,
+    /// In which round it was registered: rounds end where definitions are gathered.
+    pub round: u32,
+    /// Numbers of its texts in the tenant's live index.
+    pub texts: Box<[u8]>,
 }
 
 struct Chunk {
@@ -124,24 +135,24 @@ struct Chunk {
 }
 
 #[derive(Default)]
-struct Registry {
+struct Roster {
     free: Vec<u32>,
     next: u32,
-    sequence: u64,
+    rounds_done: u32,
     live_count: usize,
-    canonical_bytes: usize,
+    texts_bytes: usize,
 }
 
 pub struct SeriesStore {
     chunks: Box<[OnceLock<Chunk>]>,
-    registry: Mutex<Registry>,
+    roster: Mutex<Roster>,
 }
 
 impl Default for SeriesStore {
     fn default() -> Self {
         Self {
             chunks: (0..CHUNK_COUNT_MAX).map(|_| OnceLock::new()).collect(),
-            registry: Mutex::default(),
+            roster: Mutex::default(),
         }
     }
 }
@@ -166,53 +177,43 @@ impl SeriesStore {
         Some(look(&cold[reference as usize & (CHUNK_SIZE - 1)]))
     }
 
-    /// Counts a further raw key; false where the series already has as many as are remembered.
-    pub fn add_raw_key(&self, reference: u32, raw_keys_max: u8) -> bool {
-        let Some(chunk) = self.chunk(reference) else {
-            return false;
-        };
-        let cold = &mut chunk.cold.write()[reference as usize & (CHUNK_SIZE - 1)];
-        let has_room = cold.raw_key_count < raw_keys_max;
-        cold.raw_key_count += u8::from(has_room);
-        has_room
+    /// A reference that nobody has, for `fill` or `recycle`.
+    pub fn reserve(&self) -> Result<u32> {
+        let mut roster = self.roster.lock();
+        if let Some(reference) = roster.free.pop() {
+            return Ok(reference);
+        }
+        let reference = roster.next;
+        if reference as usize >= SERIES_COUNT_MAX {
+            return Err(CoreError::Exhausted(format!(
+                "cannot register a series: the table holds {SERIES_COUNT_MAX}"
+            )));
+        }
+        roster.next += 1;
+        Ok(reference)
     }
 
-    /// Gives a new series a reference. Sequence numbers become visible in order.
-    pub fn insert(&self, tenant: u32, id: SeriesId, shard: u16, canonical: &[u8]) -> Result<u32> {
-        let mut registry = self.registry.lock();
-        let reference = match registry.free.pop() {
-            Some(reference) => reference,
-            None if (registry.next as usize) < SERIES_COUNT_MAX => {
-                registry.next += 1;
-                registry.next - 1
-            }
-            None => {
-                return Err(CoreError::Exhausted(format!(
-                    "cannot register a series: the table holds {SERIES_COUNT_MAX}"
-                )));
-            }
-        };
-        registry.sequence += 1;
-        registry.live_count += 1;
-        registry.canonical_bytes += canonical.len();
+    /// Makes a reserved reference stand for a series.
+    pub fn fill(&self, reference: u32, tenant: u32, id: SeriesId, shard: u16, texts: Box<[u8]>) {
         let chunk = self.chunks[(reference >> CHUNK_BITS) as usize].get_or_init(|| Chunk {
             hot: (0..CHUNK_SIZE).map(|_| Hot::default()).collect(),
             cold: RwLock::new(vec![Cold::default(); CHUNK_SIZE]),
         });
         let at = reference as usize & (CHUNK_SIZE - 1);
-        chunk.cold.write()[at] = Cold {
-            tenant,
-            raw_key_count: 0,
-            sequence: registry.sequence,
-            canonical: canonical.into(),
-        };
         let hot = &chunk.hot[at];
         hot.id_low.store(id as u64, Relaxed);
         hot.id_high.store((id >> 64) as u64, Relaxed);
         hot.last_sample_ns.store(i64::MIN, Relaxed);
+        let mut roster = self.roster.lock();
+        roster.live_count += 1;
+        roster.texts_bytes += texts.len();
+        chunk.cold.write()[at] = Cold {
+            tenant,
+            round: roster.rounds_done + 1,
+            texts,
+        };
         hot.state
             .store(u32::from(shard) & SHARD_MASK | LIVE, Relaxed);
-        Ok(reference)
     }
 
     /// Forgets a series; the reference is reused only after `recycle`.
@@ -223,33 +224,39 @@ impl SeriesStore {
         let at = reference as usize & (CHUNK_SIZE - 1);
         let cold = std::mem::take(&mut chunk.cold.write()[at]);
         chunk.hot[at].state.store(0, Relaxed);
-        let mut registry = self.registry.lock();
-        registry.live_count -= 1;
-        registry.canonical_bytes -= cold.canonical.len();
+        let mut roster = self.roster.lock();
+        roster.live_count -= 1;
+        roster.texts_bytes -= cold.texts.len();
         cold
     }
 
     pub fn recycle(&self, references: &[u32]) {
-        self.registry.lock().free.extend_from_slice(references);
+        self.roster.lock().free.extend_from_slice(references);
     }
 
     pub fn live_count(&self) -> usize {
-        self.registry.lock().live_count
+        self.roster.lock().live_count
     }
 
-    /// One behind the greatest reference given out, and the last sequence number.
-    pub fn extent(&self) -> (u32, u64) {
-        let registry = self.registry.lock();
-        (registry.next, registry.sequence)
+    /// One behind the greatest reference given out.
+    pub fn extent(&self) -> u32 {
+        self.roster.lock().next
+    }
+
+    /// Ends the round that is under way and gives its number.
+    pub fn end_round(&self) -> u32 {
+        let mut roster = self.roster.lock();
+        roster.rounds_done += 1;
+        roster.rounds_done
     }
 
     pub fn memory_bytes(&self) -> usize {
-        let registry = self.registry.lock();
-        let chunk_count = (registry.next as usize).div_ceil(CHUNK_SIZE);
+        let roster = self.roster.lock();
+        let chunk_count = (roster.next as usize).div_ceil(CHUNK_SIZE);
         let chunk_bytes = CHUNK_SIZE * (size_of::<Hot>() + size_of::<Cold>());
         let directory = CHUNK_COUNT_MAX * size_of::<OnceLock<Chunk>>();
-        // Each box of canonical bytes costs its allocator's header and rounding as well.
-        let canonical = registry.canonical_bytes + registry.live_count * 16;
-        chunk_count * chunk_bytes + directory + canonical + registry.free.capacity() * 4
+        // Each box costs its allocator's header and rounding as well.
+        let texts = roster.texts_bytes + roster.live_count * 16;
+        chunk_count * chunk_bytes + directory + texts + roster.free.capacity() * 4
     }
 }

@@ -16,18 +16,21 @@
 
 use crate::error::{CoreError, Result};
 use crate::live_index::LiveIndex;
+use crate::number_table::NumberTable;
+use crate::prefetch::prefetch;
 use crate::raw_keys::RawKeys;
 use crate::record::{Record, TENANT_BYTES_MAX, corrupt};
-use crate::record_control::{Definition, decode_definitions, encode_definitions};
+use crate::record_control::{Definitions, each_definition};
 use crate::row_keys::RowKeys;
 use crate::selector::{LabelIndex, Matcher, select_in};
-use crate::series::{SeriesId, SeriesView, series_id, shard};
-use crate::series_store::{DEFINED, Hot, LIVE, SeriesStore};
-use hashbrown::{HashMap, HashTable};
+use crate::series::{SeriesId, series_id, shard};
+use crate::series_store::{Cold, DEFINED, Hot, LIVE, SeriesStore};
+use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use roaring::RoaringBitmap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -35,15 +38,15 @@ use std::time::Duration;
 /// Stands for no series in columns of references.
 pub const NO_SERIES: u32 = u32::MAX;
 /// Raw spellings remembered of one series: further ones work, more slowly, and cannot fill memory.
-const RAW_KEYS_PER_SERIES_MAX: u8 = 8;
+const RAW_KEYS_PER_SERIES_MAX: u32 = 8;
 const LOOKUP_SHARD_COUNT: usize = 32;
 /// Keys whose places are asked for before the first of them is looked at.
 const LOOKUP_GROUP: usize = 32;
 /// Series looked at under one hold of the gate: about a millisecond where all of them leave.
 const SWEEP_STEP: u32 = 1024;
 const SWEEP_WAIT: Duration = Duration::from_millis(5);
-/// Definitions encoded into one record of a checkpoint end soon after so many bytes.
-const DEFINITIONS_RECORD_BYTES: usize = 1 << 20;
+/// A part of a checkpoint ends soon after so many bytes of canonical bytes.
+const PART_BYTES: usize = 1 << 24;
 
 /// Limits on what one call may add to a tenant.
 #[derive(Debug, Clone, Copy)]
@@ -60,7 +63,7 @@ pub(crate) enum Admitted {
 
 #[derive(Default)]
 pub(crate) struct TenantState {
-    by_id: HashTable<u32>,
+    by_id: NumberTable,
     index: LiveIndex,
 }
 
@@ -217,12 +220,15 @@ impl Table {
     pub fn remember(&self, raw_key: u128, reference: u32) {
         let mut shard = self.lookup[lookup_shard(raw_key)].write();
         let known = shard.find(raw_key);
-        let raw_keys_max = if known == NO_SERIES {
-            RAW_KEYS_PER_SERIES_MAX
-        } else {
-            u8::MAX
-        };
-        if known != reference && self.store.add_raw_key(reference, raw_keys_max) {
+        if known == reference {
+            return;
+        }
+        let has_room = self
+            .store
+            .hot(reference)
+            .add_raw_key(RAW_KEYS_PER_SERIES_MAX);
+        // A key that led to a series which left takes no further memory.
+        if has_room || known != NO_SERIES {
             shard.insert(raw_key, reference);
         }
     }
@@ -263,8 +269,32 @@ impl Table {
 
     /// Finds a series by its id; call it under the gate.
     pub fn find(&self, state: &TenantState, id: SeriesId) -> Option<u32> {
-        let same = |reference: &u32| self.store.hot(*reference).id() == id;
-        state.by_id.find(self.id_hash(id), same).copied()
+        let same = |reference: u32| self.store.hot(reference).id() == id;
+        state.by_id.find(self.id_hash(id), same)
+    }
+
+    /// Finds series by their ids, in order; the first id that is unknown is the error. Call it
+    /// under the gate.
+    pub fn find_all(
+        &self,
+        state: &TenantState,
+        ids: &[SeriesId],
+    ) -> std::result::Result<Vec<u32>, SeriesId> {
+        let mut found = Vec::with_capacity(ids.len());
+        for group in ids.chunks(LOOKUP_GROUP) {
+            for &id in group {
+                state.by_id.prefetch(self.id_hash(id));
+            }
+            for &id in group {
+                if let Some(reference) = state.by_id.guess(self.id_hash(id)) {
+                    prefetch(self.store.hot(reference));
+                }
+            }
+            for &id in group {
+                found.push(self.find(state, id).ok_or(id)?);
+            }
+        }
+        Ok(found)
     }
 
     /// Finds a series or registers it, within the limits where there are any.
@@ -304,41 +334,35 @@ impl Table {
         id: SeriesId,
         canonical: &[u8],
     ) -> Result<u32> {
-        let series = SeriesView::parse(canonical)?;
+        let reference = self.store.reserve()?;
+        let texts = state.index.insert(reference, canonical);
+        let texts = texts.inspect_err(|_| self.store.recycle(&[reference]))?;
         let home = shard(&tenant.name, id);
-        let reference = self.store.insert(tenant.index, id, home, canonical)?;
-        let rehash = |reference: &u32| self.id_hash(self.store.hot(*reference).id());
-        state
-            .by_id
-            .insert_unique(self.id_hash(id), reference, rehash);
-        state.index.insert(reference, &series);
+        self.store
+            .fill(reference, tenant.index, id, home, texts.into_boxed_slice());
+        state.by_id.insert(self.id_hash(id), reference);
         tenant.active.fetch_add(1, Relaxed);
         Ok(reference)
     }
 
     fn unregister(&self, tenant: &Tenant, state: &mut TenantState, reference: u32) {
-        let hot = self.store.hot(reference);
-        let hash = self.id_hash(hot.id());
+        let hash = self.id_hash(self.store.hot(reference).id());
         tenant.active.fetch_sub(1, Relaxed);
-        if let Ok(entry) = state.by_id.find_entry(hash, |&other| other == reference) {
-            entry.remove();
-        }
+        state.by_id.remove(hash, reference);
         let cold = self.store.remove(reference);
-        if let Ok(series) = SeriesView::parse(&cold.canonical) {
-            state.index.remove(reference, &series);
-        }
-        if state.by_id.len() < state.by_id.capacity() / 4 {
-            let rehash = |reference: &u32| self.id_hash(self.store.hot(*reference).id());
-            state.by_id.shrink_to_fit(rehash);
-        }
+        state.index.remove(reference, &cold.texts);
     }
 
-    /// Appends the canonical bytes of a series to `out`.
+    /// Appends the canonical bytes of a series to `out`. The caller keeps the reference in flight
+    /// or held, and may hold the lock of an index for reading.
     pub fn canonical(&self, reference: u32, out: &mut Vec<u8>) -> Result<()> {
-        let copy = |cold: &crate::series_store::Cold| out.extend_from_slice(&cold.canonical);
-        self.store
-            .cold(reference, copy)
-            .ok_or_else(|| corrupt(&format!("series reference {reference} is unknown")))
+        let unknown = || corrupt(&format!("series reference {reference} is unknown"));
+        let tenant = self.store.cold(reference, |cold| cold.tenant);
+        let tenant = tenant.and_then(|index| self.tenant_at(index));
+        let tenant = tenant.ok_or_else(unknown)?;
+        let state = tenant.state.read_recursive();
+        let put = |cold: &Cold| state.index.canonical(&cold.texts, out);
+        self.store.cold(reference, put).ok_or_else(unknown)
     }
 
     /// Every series is defined again in a later epoch; true in the one that is under way.
@@ -352,7 +376,7 @@ impl Table {
 
     fn forget_definitions(&self) {
         self.forgotten.fetch_add(1, Relaxed);
-        for reference in 0..self.store.extent().0 {
+        for reference in 0..self.store.extent() {
             self.store.hot(reference).unset(DEFINED);
         }
     }
@@ -393,12 +417,19 @@ impl Table {
         }
     }
 
-    /// Drops raw keys that lead nowhere, before their references may be given out again.
-    fn forget_raw_keys(&self) {
+    /// Drops raw keys that lead to these series, before their references may be given out again.
+    fn forget_raw_keys(&self, left: &[u32]) {
         self.rows.forget();
+        let mut has_left = vec![0u64; self.store.extent() as usize / 64 + 1];
+        for &reference in left {
+            has_left[reference as usize / 64] |= 1 << (reference % 64);
+        }
+        let stays = |reference: u32| {
+            let word = has_left.get(reference as usize / 64).copied().unwrap_or(0);
+            word >> (reference % 64) & 1 == 0
+        };
         for shard in &self.lookup {
-            let is_live = |reference| self.store.hot(reference).has(LIVE);
-            shard.write().retain(is_live);
+            shard.write().retain(stays);
         }
     }
 }
@@ -444,7 +475,7 @@ impl SeriesTable {
             .map(|tenant| {
                 let state = tenant.state.read();
                 let own = size_of::<Tenant>() + 2 * tenant.name.len() + 64;
-                own + state.by_id.allocation_size() + state.index.memory_bytes()
+                own + state.by_id.memory_bytes() + state.index.memory_bytes()
             })
             .sum();
         self.0.store.memory_bytes() + lookup + self.0.rows.memory_bytes() + tenants
@@ -457,7 +488,7 @@ impl SeriesTable {
     /// Lets go of series without a sample since `idle_before_ns`; says how many left the table.
     pub fn sweep(&self, idle_before_ns: i64) -> usize {
         let mut leaving = self.0.leaving.lock();
-        let extent = self.0.store.extent().0;
+        let extent = self.0.store.extent();
         let mut left = Vec::new();
         let mut from = 0;
         while from < extent {
@@ -467,7 +498,7 @@ impl SeriesTable {
         }
         let count = left.len();
         if count > 0 {
-            self.0.forget_raw_keys();
+            self.0.forget_raw_keys(&left);
             leaving.push((self.0.last_flight(), left));
         }
         // Who looked a raw key up or selected before its series left is in a flight that was
@@ -483,49 +514,17 @@ impl SeriesTable {
         count
     }
 
-    /// Definitions of the series registered after the sequence number `since` that are still
-    /// here, as records with a length before each, and the number to go on from.
-    pub fn definitions(&self, since: u64) -> Result<(Vec<u8>, u64)> {
-        let (extent, sequence) = self.0.store.extent();
-        let mut out = Vec::new();
-        let mut by_tenant: HashMap<u32, (Vec<Definition>, usize)> = HashMap::new();
-        for reference in 0..extent {
-            if !self.0.store.hot(reference).has(LIVE) {
-                continue;
-            }
-            let look = |cold: &crate::series_store::Cold| {
-                let wanted = cold.sequence > since && cold.sequence <= sequence;
-                wanted.then(|| (cold.tenant, cold.canonical.to_vec()))
-            };
-            let Some((tenant, canonical)) = self.0.store.cold(reference, look).flatten() else {
-                continue;
-            };
-            let (chunk, size) = by_tenant.entry(tenant).or_default();
-            *size += canonical.len() + 10;
-            chunk.push((canonical, self.0.store.hot(reference).last_sample_ns()));
-            if *size >= DEFINITIONS_RECORD_BYTES {
-                *size = 0;
-                let chunk = std::mem::take(chunk);
-                self.put_definitions(tenant, &chunk, &mut out)?;
-            }
+    /// Definitions of the series that were registered in the rounds after `since` and are still
+    /// here. Ends the round that is under way.
+    pub fn definitions(&self, since: u32) -> DefinitionsCursor {
+        let until = self.0.store.end_round();
+        DefinitionsCursor {
+            table: self.clone(),
+            rounds: since + 1..until + 1,
+            next: 0,
+            extent: self.0.store.extent(),
+            count: 0,
         }
-        let mut rest: Vec<_> = by_tenant.into_iter().collect();
-        rest.sort_unstable_by_key(|(tenant, _)| *tenant);
-        for (tenant, (chunk, _)) in rest {
-            self.put_definitions(tenant, &chunk, &mut out)?;
-        }
-        Ok((out, sequence))
-    }
-
-    fn put_definitions(&self, tenant: u32, chunk: &[Definition], out: &mut Vec<u8>) -> Result<()> {
-        let Some(tenant) = self.0.tenant_at(tenant).filter(|_| !chunk.is_empty()) else {
-            return Ok(());
-        };
-        let epoch = *self.0.epoch.lock();
-        let record = encode_definitions(&tenant.name, epoch, chunk)?;
-        out.extend_from_slice(&(record.len() as u32).to_le_bytes());
-        out.extend_from_slice(&record);
-        Ok(())
     }
 
     /// Registers what `definitions` gave; says how many definitions were read.
@@ -546,19 +545,38 @@ impl SeriesTable {
 
     /// Registers the series of one definitions record.
     pub fn load_record(&self, record: &Record<'_>) -> Result<usize> {
-        let definitions = decode_definitions(record)?;
         let tenant = self.0.tenant(record.tenant)?;
-        for chunk in definitions.chunks(SWEEP_STEP as usize) {
-            let _gate = self.0.gate.read();
-            let mut state = tenant.state.write();
-            for (canonical, last_sample_ns) in chunk {
-                let admitted = self.0.admit(&tenant, &mut state, canonical, None)?;
-                if let Admitted::Series(reference) = admitted {
-                    self.0.store.hot(reference).note_sample(*last_sample_ns);
-                }
+        let (mut bytes, mut rows) = (Vec::new(), Vec::with_capacity(SWEEP_STEP as usize));
+        let mut count = 0;
+        each_definition(record, |canonical, last_sample_ns| {
+            bytes.extend_from_slice(canonical);
+            rows.push((bytes.len(), last_sample_ns));
+            count += 1;
+            if rows.len() == SWEEP_STEP as usize {
+                self.load_rows(&tenant, &bytes, &rows)?;
+                bytes.clear();
+                rows.clear();
             }
+            Ok(())
+        })?;
+        self.load_rows(&tenant, &bytes, &rows)?;
+        Ok(count)
+    }
+
+    /// Rows are where the canonical bytes of each end, and its last sample.
+    fn load_rows(&self, tenant: &Tenant, bytes: &[u8], rows: &[(usize, i64)]) -> Result<()> {
+        let _gate = self.0.gate.read();
+        let mut state = tenant.state.write();
+        let mut from = 0;
+        for &(until, last_sample_ns) in rows {
+            let canonical = &bytes[from..until];
+            let admitted = self.0.admit(tenant, &mut state, canonical, None)?;
+            if let Admitted::Series(reference) = admitted {
+                self.0.store.hot(reference).note_sample(last_sample_ns);
+            }
+            from = until;
         }
-        Ok(definitions.len())
+        Ok(())
     }
 
     /// Series of a tenant that match every matcher, as references.
@@ -577,14 +595,93 @@ impl SeriesTable {
     }
 }
 
+/// Definitions a part at a time, so that a checkpoint of any size takes little memory.
+pub struct DefinitionsCursor {
+    table: SeriesTable,
+    rounds: Range<u32>,
+    next: u32,
+    extent: u32,
+    count: usize,
+}
+
+impl DefinitionsCursor {
+    /// The round it ends with: the next checkpoint goes on from there.
+    pub fn until(&self) -> u32 {
+        self.rounds.end - 1
+    }
+
+    /// Definitions in the parts given so far.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Some of the definitions, as records with a length before each; empty at the end.
+    pub fn next_part(&mut self) -> Result<Vec<u8>> {
+        let mut by_tenant = BTreeMap::new();
+        let mut size = 0;
+        while self.next < self.extent && size < PART_BYTES {
+            let until = (self.next + SWEEP_STEP).min(self.extent);
+            size += self.gather(self.next..until, &mut by_tenant);
+            self.next = until;
+        }
+        let epoch = *self.table.0.epoch.lock();
+        let mut out = Vec::with_capacity(size + size / 8);
+        for (tenant, definitions) in by_tenant {
+            if let Some(tenant) = self.table.0.tenant_at(tenant) {
+                self.count += definitions.len();
+                let record = definitions.encode(&tenant.name, epoch)?;
+                out.extend_from_slice(&(record.len() as u32).to_le_bytes());
+                out.extend_from_slice(&record);
+            }
+        }
+        Ok(out)
+    }
+
+    /// Adds the definitions of some references; says how many bytes those are.
+    fn gather(&self, references: Range<u32>, out: &mut BTreeMap<u32, Definitions>) -> usize {
+        let table = &*self.table.0;
+        // Nobody leaves meanwhile.
+        let _gate = table.gate.read();
+        let tenant_of = |reference: u32| {
+            let is_wanted = |cold: &Cold| self.rounds.contains(&cold.round).then_some(cold.tenant);
+            let tenant = table.store.cold(reference, is_wanted).flatten()?;
+            Some((tenant, reference))
+        };
+        let is_live = |reference: &u32| table.store.hot(*reference).has(LIVE);
+        let mut wanted: Vec<(u32, u32)> =
+            references.filter(is_live).filter_map(tenant_of).collect();
+        wanted.sort_unstable();
+        let mut size = 0;
+        let mut canonical = Vec::new();
+        for of_tenant in wanted.chunk_by(|one, other| one.0 == other.0) {
+            let index = of_tenant[0].0;
+            let Some(tenant) = table.tenant_at(index) else {
+                continue;
+            };
+            let definitions = out.entry(index).or_default();
+            let state = tenant.state.read();
+            for &(_, reference) in of_tenant {
+                canonical.clear();
+                let put = |cold: &Cold| state.index.canonical(&cold.texts, &mut canonical);
+                if table.store.cold(reference, put).is_some() {
+                    definitions.push(&canonical, table.store.hot(reference).last_sample_ns());
+                    size += canonical.len();
+                }
+            }
+        }
+        size
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests;
 
 #[cfg(feature = "python")]
 pub(crate) mod python {
-    use super::SeriesTable;
+    use super::{DefinitionsCursor, SeriesTable};
     use crate::batch::python::PyBatch;
     use crate::resolve::{PolicyLabels, ResolveBounds, Resolved};
+    use parking_lot::Mutex;
     use pyo3::prelude::*;
     use pyo3::types::PyBytes;
 
@@ -659,13 +756,8 @@ pub(crate) mod python {
             py.detach(|| self.0.memory_bytes())
         }
 
-        fn definitions<'py>(
-            &self,
-            py: Python<'py>,
-            since: u64,
-        ) -> PyResult<(Bound<'py, PyBytes>, u64)> {
-            let (records, sequence) = py.detach(|| self.0.definitions(since))?;
-            Ok((PyBytes::new(py, &records), sequence))
+        fn definitions(&self, since: u32) -> PyDefinitions {
+            PyDefinitions(Mutex::new(self.0.definitions(since)))
         }
 
         fn load_definitions(&self, py: Python<'_>, records: &[u8]) -> PyResult<usize> {
@@ -678,6 +770,31 @@ pub(crate) mod python {
 
         fn sweep(&self, py: Python<'_>, idle_before_ns: i64) -> usize {
             py.detach(|| self.0.sweep(idle_before_ns))
+        }
+    }
+
+    #[pyclass(name = "Definitions", frozen)]
+    pub struct PyDefinitions(Mutex<DefinitionsCursor>);
+
+    #[pymethods]
+    impl PyDefinitions {
+        #[getter]
+        fn until(&self) -> u32 {
+            self.0.lock().until()
+        }
+
+        #[getter]
+        fn count(&self) -> usize {
+            self.0.lock().count()
+        }
+
+        fn __iter__(this: PyRef<'_, Self>) -> PyRef<'_, Self> {
+            this
+        }
+
+        fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+            let part = py.detach(|| self.0.lock().next_part())?;
+            Ok((!part.is_empty()).then(|| PyBytes::new(py, &part)))
         }
     }
 
@@ -735,6 +852,7 @@ pub(crate) mod python {
 
     pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add_class::<PySeriesTable>()?;
+        module.add_class::<PyDefinitions>()?;
         module.add_class::<PyResolved>()?;
         module.add_class::<PyResolveBounds>()
     }

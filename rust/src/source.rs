@@ -40,6 +40,9 @@ pub trait Source: Send + Sync {
     fn select(&self, tenant: &str, matchers: &[Matcher], range: TimeRange)
     -> Result<RoaringBitmap>;
 
+    /// Series that `select` gave, in the order of blocks: by name, then by canonical bytes.
+    fn in_block_order(&self, tenant: &str, series: &RoaringBitmap) -> Result<Vec<u32>>;
+
     fn id(&self, ordinal: u32) -> SeriesId;
 
     /// Appends the canonical bytes of a series to `out`.

@@ -10,6 +10,11 @@ pub fn put(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
+/// How many bytes `put` takes for a value.
+pub fn size(value: u64) -> usize {
+    (u64::BITS - (value | 1).leading_zeros()).div_ceil(7) as usize
+}
+
 /// Reads one integer at `*at` and moves `*at` behind it.
 #[inline]
 pub fn get(bytes: &[u8], at: &mut usize) -> Result<u64> {
@@ -75,7 +80,7 @@ mod tests {
             put(&mut bytes, value);
             let mut at = 0;
             prop_assert_eq!(get(&bytes, &mut at).unwrap(), value);
-            prop_assert_eq!(at, bytes.len());
+            prop_assert_eq!((at, size(value)), (bytes.len(), bytes.len()));
             prop_assert_eq!(unzigzag(zigzag(signed)), signed);
         }
 

@@ -6,7 +6,7 @@ Every function releases the interpreter lock while it works. Errors are those of
 
 from collections.abc import Iterator, Sequence
 from os import PathLike
-from typing import Any, final, overload
+from typing import Any, Self, final, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -275,6 +275,10 @@ class Head:
         ``Corrupt`` where the record is damaged or names a series that nothing before it defines;
         ``Invalid`` for metadata and exemplars, which are not the head's.
         """
+
+    def replay_run(self, records: Sequence[bytes], first_offset: int) -> int:
+        """Replays records, the first of which has this offset, up to the first that is a delete or
+        metadata; says how many. ``Corrupt`` names the offset of the record it stopped at."""
 
     def delete(
         self,
@@ -562,8 +566,8 @@ class SeriesTable:
     def series_count(self) -> int: ...
     @property
     def memory_bytes(self) -> int: ...
-    def definitions(self, since: int) -> tuple[bytes, int]:
-        """Definitions registered after ``since`` and still known, and the number to go on from."""
+    def definitions(self, since: int) -> Definitions:
+        """Of the series registered after ``since`` (an earlier ``until``, or 0) and still here."""
 
     def load_definitions(self, records: bytes) -> int: ...
     def forget_definitions(self) -> None:
@@ -572,6 +576,21 @@ class SeriesTable:
     def sweep(self, idle_before_ns: int) -> int:
         """Lets go of series without a sample since then; says how many left. Series that the head
         still holds samples of, or that a batch on its way names, stay until a later sweep."""
+
+@final
+class Definitions:
+    """Parts for ``load_definitions``, made one at a time, each of some megabytes at most."""
+
+    @property
+    def until(self) -> int:
+        """What the next call of ``definitions`` goes on from."""
+
+    @property
+    def count(self) -> int:
+        """Definitions in the parts given so far."""
+
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> bytes: ...
 
 # --- snapshot.rs
 

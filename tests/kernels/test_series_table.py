@@ -96,8 +96,10 @@ def test_idle_series_leave() -> None:
 def test_a_checkpoint_is_read_again() -> None:
     table = SeriesTable()
     resolve(table, columns(5))
-    content, sequence = table.definitions(0)
-    assert table.definitions(sequence) == (b"", sequence)
+    definitions = table.definitions(0)
+    (content,) = definitions
+    assert definitions.count == 5
+    assert list(table.definitions(definitions.until)) == []
     again = SeriesTable()
     assert again.load_definitions(content) == 5
     assert again.active_series("acme") == 5

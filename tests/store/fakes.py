@@ -46,6 +46,19 @@ class FakeResolved:
         ).encode()
 
 
+@dataclass
+class FakeDefinitions:
+    rows: list
+    until: int
+
+    @property
+    def count(self):
+        return len(self.rows)
+
+    def __iter__(self):
+        return iter([json.dumps(self.rows).encode()] if self.rows else [])
+
+
 class FakeSeriesTable:
     """A number is a hash of the name here as the id is in the core."""
 
@@ -72,11 +85,13 @@ class FakeSeriesTable:
 
     def definitions(self, since):
         rows = [self.names[number] for number in self.order[since:]]
-        return (json.dumps(rows).encode() if rows else b""), len(self.order)
+        return FakeDefinitions(rows, len(self.order))
 
     def load_definitions(self, content):
-        for tenant, name in json.loads(content):
+        rows = json.loads(content)
+        for tenant, name in rows:
             self.register(tenant, name)
+        return len(rows)
 
     def forget_definitions(self):
         self.defined.clear()
@@ -146,6 +161,13 @@ class FakeHead:
             tenant, name = self._table.names[number]
             self._active.samples[tenant, name, time] = value
         self._active.order = offset
+
+    def replay_run(self, records, first_offset):
+        for count, record in enumerate(records):
+            if json.loads(record)["kind"] != "samples":
+                return count
+            self.replay(record, first_offset + count)
+        return len(records)
 
     def delete(self, tenant, matchers, min_ns, max_ns, offset):
         row = (offset, tenant, matchers, min_ns, max_ns)

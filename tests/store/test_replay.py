@@ -11,6 +11,7 @@ from orrery.log.local import LocalLog
 from orrery.objects.local import LocalObjects
 from orrery.store.bounds import StoreBounds
 from orrery.store.manifest import ManifestStore
+from orrery.store.state import Checkpoint
 from tests.store.cores import NativeCore
 from tests.store.harness import NOW_NS, Running
 
@@ -75,7 +76,7 @@ class History:
 
     def sweep(self):
         self.db.store.table.sweep(2**63 - 1)
-        self.db.store._state.checkpoint_whole = True
+        self.db.store._state.checkpoint = Checkpoint()
 
 
 def happened(path):

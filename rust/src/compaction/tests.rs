@@ -58,6 +58,13 @@ impl Source for Plain {
             .collect())
     }
 
+    fn in_block_order(&self, _: &str, series: &RoaringBitmap) -> Result<Vec<u32>> {
+        let mut ordinals: Vec<u32> = series.iter().collect();
+        let canonical = |&ordinal: &u32| &self.series[ordinal as usize].1[..];
+        ordinals.sort_by(|one, other| series_order(canonical(one), canonical(other)));
+        Ok(ordinals)
+    }
+
     fn id(&self, ordinal: u32) -> SeriesId {
         series_id(&self.series[ordinal as usize].1)
     }

@@ -304,7 +304,7 @@ fn idle_series_leave_and_references_come_back() {
     assert!(table.memory_bytes() < full);
     assert_eq!(table.select("a", &[]).unwrap().len(), 10);
     drop(resolve(&table, "a", &at(200, &series)));
-    assert_eq!(table.0.store.extent().0, 5000, "references were reused");
+    assert_eq!(table.0.store.extent(), 5000, "references were reused");
     assert_eq!(table.select("a", &[]).unwrap().len(), 5000);
 }
 
@@ -406,17 +406,19 @@ fn a_reference_that_a_selection_may_hold_is_not_given_away() {
     drop(reader);
     assert_eq!(table.sweep(50), 0);
     drop(resolve(&table, "c", &at(100, &numbered(3))));
-    assert_eq!(table.0.store.extent().0, 6, "now they were reused");
+    assert_eq!(table.0.store.extent(), 6, "now they were reused");
 }
 
 #[test]
 fn checkpoints_bring_the_series_back() {
     let table = SeriesTable::default();
     drop(resolve(&table, "a", &at(7, &numbered(9000))));
-    let (first, sequence) = table.definitions(0).unwrap();
+    let mut cursor = table.definitions(0);
+    let first = cursor.next_part().unwrap();
+    assert!(cursor.next_part().unwrap().is_empty());
     drop(resolve(&table, "b", &at(8, &numbered(2))));
     drop(resolve(&table, "a", &at(9, &numbered(9001))));
-    let (second, _) = table.definitions(sequence).unwrap();
+    let second = table.definitions(cursor.until()).next_part().unwrap();
     let again = SeriesTable::default();
     assert_eq!(again.load_definitions(&first).unwrap(), 9000);
     assert_eq!(again.load_definitions(&second).unwrap(), 3);
@@ -441,7 +443,7 @@ fn raw_spellings_of_a_series_are_remembered_up_to_a_limit() {
         assert_eq!(resolve(&table, "a", &batch).sample_count(), 1);
     }
     let count: usize = table.0.lookup.iter().map(|shard| shard.read().len()).sum();
-    assert_eq!(count, usize::from(RAW_KEYS_PER_SERIES_MAX));
+    assert_eq!(count, RAW_KEYS_PER_SERIES_MAX as usize);
     assert_eq!(table.active_series("a"), 1);
 }
 

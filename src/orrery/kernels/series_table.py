@@ -1,5 +1,5 @@
 """Raw keys to series, and what they resolve to; used by ``ingest`` and ``store``."""
 
-from orrery._core import ResolveBounds, Resolved, SeriesTable
+from orrery._core import Definitions, ResolveBounds, Resolved, SeriesTable
 
-__all__ = ["ResolveBounds", "Resolved", "SeriesTable"]
+__all__ = ["Definitions", "ResolveBounds", "Resolved", "SeriesTable"]

@@ -23,7 +23,7 @@ class StoreBounds:
     blocks_per_flush_max: int = 10
     block_bytes_max: int = 4 * 1024 * 1024 * 1024
     block_range_ns_max: int = 8192 * DAY_NS
-    checkpoints_max: int = 16
+    checkpoints_max: int = 64
     grace_seconds: float = 300.0
     series_idle_ns: int = 4 * HOUR_NS
     sweep_interval_seconds: float = 600.0

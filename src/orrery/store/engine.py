@@ -353,8 +353,6 @@ class Store:
         self._swept_at = now
         left = self._state.table.sweep(clock.now_ns() - bounds.series_idle_ns)
         if left:
-            # The next checkpoint is written whole, without them.
-            self._state.checkpoint_whole = True
             self._parts.observe("series_swept", {"series": left})
 
     def _check_disk(self) -> None:

@@ -4,6 +4,7 @@ Called by the engine's flush thread, by recovery, and by hand.
 """
 
 from orrery.errors import OrreryError
+from orrery.store.checkpoint import write_checkpoint
 from orrery.store.kernels import BlockSummary
 from orrery.store.state import Flushed, Frozen, OpenBlock, State
 from orrery.store.windows import LEVELS_NS, flush_ranges, is_settled, join_settled
@@ -49,17 +50,17 @@ def _flush_frozen(state: State, frozen: Frozen) -> None:
     blocks: list[OpenBlock] = []
     try:
         _write_blocks(state, frozen, blocks)
-        checkpoints, since = _write_checkpoint(state)
+        checkpoint = write_checkpoint(state, state.checkpoint)
         metadata, changes = _write_metadata(state)
         state.commit(
             add=blocks,
             swap=lambda: _release(state, frozen),
-            flushed=Flushed(frozen.next_offset, checkpoints, metadata),
+            flushed=Flushed(frozen.next_offset, checkpoint.names, metadata),
         )
     finally:
         state.settle(blocks)
         state.settle_objects()
-    state.checkpoint_since, state.checkpoint_whole = since, False
+    state.checkpoint = checkpoint
     state.metadata_saved = changes
     seconds = state.parts.clock.monotonic_seconds() - began
     state.parts.observe(
@@ -129,22 +130,6 @@ def _write_blocks(state: State, frozen: Frozen, blocks: list[OpenBlock]) -> None
                 level=int(small),
             )
             blocks.append(state.open_output(name, entry))
-
-
-def _write_checkpoint(state: State) -> tuple[tuple[str, ...], int]:
-    """The names for the manifest, and where the next checkpoint goes on.
-
-    Taken after the freeze: it may name series that only later records define, which is harmless.
-    """
-    known = state.manifest.checkpoints
-    whole = state.checkpoint_whole or len(known) >= state.parts.bounds.checkpoints_max
-    content, since = state.table.definitions(0 if whole else state.checkpoint_since)
-    kept = () if whole else known
-    if not content:
-        return kept, since
-    name = state.object_name("checkpoints", ".series")
-    state.parts.objects.put(name, content)
-    return (*kept, name), since
 
 
 def _write_metadata(state: State) -> tuple[str, int]:

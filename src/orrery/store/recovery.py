@@ -5,10 +5,12 @@ Called by the engine. What it does is in the order in which a crash at any point
 
 import contextlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from orrery.errors import Corrupt, Invalid
 from orrery.store.blocks import BlockFiles
+from orrery.store.checkpoint import loaded
 from orrery.store.flush import flush
 from orrery.store.kernels import DeleteRecord, MetadataRecord
 from orrery.store.manifest import DeleteEntry, Manifest, ManifestStore, check_files
@@ -16,8 +18,7 @@ from orrery.store.metadata import Metadata
 from orrery.store.pins import Pins
 from orrery.store.state import OpenBlock, Parts, State
 
-# `definitions` from here on are none; it answers where the sequence stands.
-_NO_DEFINITIONS = 2**63 - 1
+_BATCH_BYTES = 8 * 1024 * 1024
 
 
 def recover(parts: Parts, blocks_path: Path) -> State:
@@ -44,13 +45,14 @@ def recover(parts: Parts, blocks_path: Path) -> State:
 
 
 def _load_objects(state: State, manifest: Manifest) -> None:
+    series_defined = 0
     for name in manifest.checkpoints:
         content = _object(state, name)
         with _naming(f"read checkpoint {name!r}"):
-            state.table.load_definitions(content)
+            series_defined += state.table.load_definitions(content)
+    state.checkpoint = loaded(manifest, state, series_defined)
     if manifest.metadata:
         state.metadata.load(_object(state, manifest.metadata), name=manifest.metadata)
-    _, state.checkpoint_since = state.table.definitions(_NO_DEFINITIONS)
     state.metadata_saved = state.metadata.changes
 
 
@@ -95,31 +97,66 @@ def _replay(state: State) -> None:
         # Records that were not durable are gone, and blocks hold them: never number them again.
         parts.log.trim(parts.partition, start)
     state.next_offset = state.frozen_through = start
-    count = 0
-    for offset, record in parts.log.read(parts.partition, start):
-        if offset != state.next_offset:
-            raise Corrupt(
-                f"cannot open the store: the log gives record {offset}, replay needs record "
-                f"{state.next_offset}"
-            )
-        with _naming(f"replay record {offset}"):
-            _replay_record(state, record, offset)
-        state.next_offset = offset + 1
-        count += 1
+    bytes_max = min(_BATCH_BYTES, parts.bounds.head_bytes_flush // 8)
+    for batch in _ahead(_batches(parts.log.read(parts.partition, start), start, bytes_max)):
+        _replay_batch(state, batch)
         if state.head.memory_bytes >= parts.bounds.head_bytes_flush:
             flush(state)
+    count = state.next_offset - start
     parts.observe("replay_done", {"records": count, "next_offset": state.next_offset})
 
 
-def _replay_record(state: State, record: bytes, offset: int) -> None:
-    control = state.parts.kernels.decode_control(record)
-    match control:
+def _batches(
+    records: Iterator[tuple[int, bytes]], offset_wanted: int, bytes_max: int
+) -> Iterator[list[bytes]]:
+    batch: list[bytes] = []
+    byte_count = 0
+    for offset, record in records:
+        if offset != offset_wanted:
+            raise Corrupt(
+                f"cannot open the store: the log gives record {offset}, replay needs record "
+                f"{offset_wanted}"
+            )
+        offset_wanted += 1
+        batch.append(record)
+        byte_count += len(record)
+        if byte_count >= bytes_max:
+            yield batch
+            batch, byte_count = [], 0
+    if batch:
+        yield batch
+
+
+def _ahead(batches: Iterator[list[bytes]]) -> Iterator[list[bytes]]:
+    """Reads the next batch while one is replayed."""
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="replay") as executor:
+        upcoming = executor.submit(next, batches, None)
+        while (batch := upcoming.result()) is not None:
+            upcoming = executor.submit(next, batches, None)
+            yield batch
+
+
+def _replay_batch(state: State, records: list[bytes]) -> None:
+    done = 0
+    while done < len(records):
+        count = state.head.replay_run(records[done:], state.next_offset)
+        done += count
+        state.next_offset += count
+        if done < len(records):
+            with _naming(f"replay record {state.next_offset}"):
+                _replay_control(state, records[done])
+            done += 1
+            state.next_offset += 1
+
+
+def _replay_control(state: State, record: bytes) -> None:
+    match state.parts.kernels.decode_control(record):
+        case MetadataRecord() as metadata:
+            state.metadata.put(metadata.tenant, metadata.rows)
+        case DeleteRecord() as delete:
+            apply_delete(state, delete, state.next_offset)
         case None:
-            state.head.replay(record, offset)
-        case MetadataRecord():
-            state.metadata.put(control.tenant, control.rows)
-        case DeleteRecord():
-            apply_delete(state, control, offset)
+            state.head.replay(record, state.next_offset)
 
 
 def apply_delete(state: State, delete: DeleteRecord, offset: int) -> None:

@@ -78,6 +78,20 @@ class Frozen:
 
 
 @dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What the manifest lists, and where the next one goes on.
+
+    ``series_defined`` counts definitions in all of it, those of series that left included;
+    ``whole_parts`` the objects that the last whole checkpoint came in.
+    """
+
+    names: tuple[str, ...] = ()
+    until: int = 0
+    series_defined: int = 0
+    whole_parts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Flushed:
     """What a flush changes in the manifest beside its blocks."""
 
@@ -122,8 +136,7 @@ class State:
     next_offset: int = 0
     frozen_through: int = 0
     generation_began_ns: int = 0
-    checkpoint_since: int = 0
-    checkpoint_whole: bool = False
+    checkpoint: Checkpoint = Checkpoint()
     metadata_saved: int = 0
     object_counter: int = 0
     pending_objects: set[str] = field(default_factory=set)
