@@ -56,6 +56,13 @@ class Disk:
         """As ``sync``, without what is not needed to read the bytes back."""
         os.fdatasync(descriptor)
 
+    def overwrite(self, descriptor: int, start: int, content: bytes) -> None:
+        """Of a file that was not opened to be appended to."""
+        rest = memoryview(content)
+        while rest:
+            count = os.pwrite(descriptor, rest, start)
+            rest, start = rest[count:], start + count
+
     def truncate(self, descriptor: int, byte_count: int) -> None:
         os.ftruncate(descriptor, byte_count)
 

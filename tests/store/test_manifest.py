@@ -83,13 +83,33 @@ class Unsure(MemoryObjects):
         raise Unavailable("cannot put: time ran out")
 
 
-def test_a_commit_of_unknown_outcome_that_landed_is_a_commit():
+def test_a_commit_of_unknown_outcome_that_landed_is_gone_beyond():
     objects = Unsure()
     manifests, manifest = owner(objects)
     objects.lands = True
-    manifests.commit(advanced(manifest, 1))
+    with pytest.raises(Unavailable, match="time ran out"):
+        manifests.commit(advanced(manifest, 1))
+    assert not manifests.is_latest()
     manifests.commit(advanced(manifest, 2))
+    assert manifests.is_latest()
     assert store(objects).latest() == (3, advanced(manifest, 2))
+
+
+def test_a_commit_that_was_sent_twice_is_gone_beyond():
+    class Twice(MemoryObjects):
+        is_doubling = False
+
+        def put_if_absent(self, name, content):
+            was, self.is_doubling = self.is_doubling, False
+            if was:
+                super().put_if_absent(name, content)
+            return super().put_if_absent(name, content)
+
+    objects = Twice()
+    manifests, manifest = owner(objects)
+    objects.is_doubling = True
+    manifests.commit(advanced(manifest, 1))
+    assert store(objects).latest() == (3, advanced(manifest, 1))
 
 
 def test_a_commit_that_did_not_land_may_be_tried_again():

@@ -19,6 +19,7 @@ from orrery.kernels.log_frames import FRAME_HEADER_BYTES, encode_frames
 from orrery.log.segment import (
     HEADER_BYTES,
     Cut,
+    Scan,
     create_segment,
     damaged,
     read_segment,
@@ -223,14 +224,8 @@ class PartitionLog:
     def _open_segments(self) -> None:
         found = segments(self._directory)
         if not found:
-            found = [
-                (
-                    0,
-                    create_segment(
-                        self._disk, self._directory, partition=self._number, first_offset=0
-                    ),
-                )
-            ]
+            first = create_segment(self._disk, self._directory, partition=self._number)
+            found = [(0, first)]
         self._segments = [_Segment(first, path, path.stat().st_size) for first, path in found]
         self._bytes_total = sum(segment.byte_count for segment in self._segments)
         last = self._segments[-1]
@@ -244,12 +239,26 @@ class PartitionLog:
             last.byte_count -= scan.torn_bytes
             self._bytes_total -= scan.torn_bytes
         # What is read from now on counts as durable; before, only the process had survived.
-        self._disk.sync(self._file)
+        self._make_durable(scan)
         self._synced = scan.end
         self._next_offset = self._acknowledged_offset = scan.next_offset
         start_bytes = self._bytes_total - last.byte_count
         for number, (start, _) in enumerate(scan.spans, last.first_offset):
             self._mark(number, start_bytes + start - FRAME_HEADER_BYTES)
+
+    def _make_durable(self, scan: Scan) -> None:
+        """Writes again what no frame says was synced: a sync that failed in the process before
+        has left pages that look written and that no later sync would write."""
+        rest = scan.content[scan.synced : scan.end]
+        if rest:
+            file = self._disk.open(scan.path, os.O_RDWR)
+            try:
+                self._disk.overwrite(file, scan.synced, rest)
+            finally:
+                self._disk.close(file)
+        self._disk.sync(self._file)
+        # That process may have ended between naming the segment and syncing its name.
+        self._disk.sync_directory(self._directory)
 
     def _mark(self, offset: int, byte_count: int) -> None:
         if not self._mark_bytes or byte_count - self._mark_bytes[-1] >= _MARK_BYTES:

@@ -13,6 +13,8 @@ from orrery.kernels.log_frames import find_witness, scan_frames
 MAGIC = b"ORRYLOG\0"
 VERSION = 1
 _FIELDS = struct.Struct("<8sHHIQ")
+_SYNCED = struct.Struct("<I")
+"""The last field of a frame's header."""
 HEADER_BYTES = _FIELDS.size + 4
 SUFFIX = ".log"
 _TEMPORARY = "~new"
@@ -42,6 +44,17 @@ class Scan:
     def torn_bytes(self) -> int:
         return len(self.content) - self.end
 
+    @property
+    def synced(self) -> int:
+        """Up to where everything was durable when the last good frame was written."""
+        if self.end == HEADER_BYTES:
+            return HEADER_BYTES
+        # A frame without a record, a seal, is in no span.
+        is_seal = not self.spans or self.spans[-1][1] < self.end
+        payload = self.end if is_seal else self.spans[-1][0]
+        (synced,) = _SYNCED.unpack_from(self.content, payload - _SYNCED.size)
+        return int(synced)
+
 
 def segment_path(directory: Path, first_offset: int) -> Path:
     return directory / f"{first_offset:020d}{SUFFIX}"
@@ -53,7 +66,7 @@ def segments(directory: Path) -> list[tuple[int, Path]]:
     return sorted((int(path.stem), path) for path in found)
 
 
-def create_segment(disk: Disk, directory: Path, *, partition: int, first_offset: int) -> Path:
+def create_segment(disk: Disk, directory: Path, *, partition: int, first_offset: int = 0) -> Path:
     """A new, durable segment without records: it has its whole header or does not exist."""
     temporary = directory / _TEMPORARY
     disk.unlink(temporary)

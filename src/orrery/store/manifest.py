@@ -16,7 +16,7 @@ from orrery.store.documents import decode_document, encode_document
 MANIFEST_FORMAT = 1
 # Old versions are kept for a look at what happened, not for correctness.
 VERSIONS_KEPT = 8
-_EPOCH_ATTEMPTS_MAX = 16
+_ATTEMPTS_MAX = 16
 
 
 class Fenced(Unavailable):
@@ -110,7 +110,7 @@ class ManifestStore:
 
     def latest(self) -> tuple[int, Manifest]:
         """The highest version; version 0, which is never stored, is the empty manifest."""
-        for _ in range(_EPOCH_ATTEMPTS_MAX):
+        for _ in range(_ATTEMPTS_MAX):
             versions = self.versions()
             if not versions:
                 return 0, Manifest()
@@ -124,7 +124,7 @@ class ManifestStore:
 
     def take_epoch(self, now_ns: int) -> Manifest:
         """Makes this process the owner: every owner before it fails at its next commit."""
-        for _ in range(_EPOCH_ATTEMPTS_MAX):
+        for _ in range(_ATTEMPTS_MAX):
             version, found = self.latest()
             owned = msgspec.structs.replace(found, epoch=found.epoch + 1, made_at_ns=now_ns)
             if self._win(version + 1, encode_manifest(owned)):
@@ -136,21 +136,27 @@ class ManifestStore:
         )
 
     def commit(self, manifest: Manifest) -> None:
-        """Publishes the next version. ``Unavailable``: it was not, try again with any manifest;
-        ``Fenced``: another owner has the partition, nothing more can be committed."""
+        """Publishes the next version. ``Unavailable``: whether it was is unknown, try again with
+        any manifest; ``Fenced``: another owner has the partition, nothing more can be committed.
+        """
         assert manifest.epoch == self._epoch, "a manifest names its writer's epoch"
         content = encode_manifest(manifest)
-        try:
-            won = self._win(self._version + 1, content)
-        except Unavailable:
-            # The put may have happened all the same: what stands there decides.
-            if self._objects.get(self._name(self._version + 1)) != content:
-                raise
-            won = self._is_highest(self._version + 1)
-        if not won:
-            self._raise_fenced()
-        self._version += 1
-        self._prune()
+        first = self._version + 1
+        for number in range(first, first + _ATTEMPTS_MAX):
+            if self._win(number, content):
+                self._version = number
+                self._prune()
+                return
+            # A commit of ours whose outcome was unknown is gone beyond. It may not be durable,
+            # whatever can be read now: only what was put without an error stands for certain.
+            if not self._is_own(number):
+                self._raise_fenced()
+        raise Unavailable(f"cannot commit version {first} of partition {self._partition}: all fail")
+
+    def _is_own(self, version: int) -> bool:
+        """Nobody else has this epoch."""
+        found = self.read(version)
+        return found is not None and found.epoch == self._epoch
 
     def _win(self, version: int, content: bytes) -> bool:
         """Put-if-absent, and no higher version beside it: a number that was pruned cannot be won
@@ -169,10 +175,7 @@ class ManifestStore:
         verb = f"cannot commit version {self._version + 1} of partition {self._partition}"
         if found.epoch > self._epoch:
             raise Fenced(f"{verb}: epoch {found.epoch} has taken over from epoch {self._epoch}")
-        raise Fenced(
-            f"{verb}: version {version} of epoch {found.epoch} stands there, from a commit whose "
-            "outcome was unknown; open the store again"
-        )
+        raise Fenced(f"{verb}: version {version} of epoch {found.epoch} stands above it")
 
     def _prune(self) -> None:
         # The commit stands whether or not this works; the next one tries again.

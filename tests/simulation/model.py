@@ -1,0 +1,97 @@
+"""What a store must answer, in plain Python: the oracle of the simulation.
+
+A state is a dict of (tenant, series, time) to the bits of a value. Operations stand in the order
+of their calls, which is the order of the log.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Write:
+    tenant: str
+    rows: tuple[tuple[str, int, int], ...]
+    durable: bool = True
+
+    def apply(self, state):
+        return state | {(self.tenant, name, time): bits for name, time, bits in self.rows}
+
+
+@dataclass(frozen=True)
+class Delete:
+    tenant: str
+    name: str
+    min_ns: int
+    max_ns: int
+    durable: bool = True
+
+    def apply(self, state):
+        def is_gone(key):
+            tenant, name, time = key
+            return (tenant, name) == (self.tenant, self.name) and (
+                self.min_ns <= time <= self.max_ns
+            )
+
+        return {key: bits for key, bits in state.items() if not is_gone(key)}
+
+
+@dataclass
+class Model:
+    """``state`` is what reads show. A power cut may take back what was acknowledged from memory,
+    down to ``firm``, but only from the end; a crash may bring what was never acknowledged,
+    ``open``, but only from its beginning: each operation whole or not at all."""
+
+    state: dict = field(default_factory=dict)
+    firm: dict = field(default_factory=dict)
+    soft: list = field(default_factory=list)
+    open: list = field(default_factory=list)
+
+    def acknowledged(self, operation):
+        self.state = operation.apply(self.state)
+        # The log that took this one had let go of what failed before it.
+        self.open.clear()
+        if operation.durable:
+            self.settled()
+        else:
+            self.soft.append(operation)
+
+    def settled(self):
+        """All that was acknowledged is on the disk."""
+        self.firm = self.state
+        self.soft.clear()
+
+    def failed(self, operation):
+        """Without an acknowledgement; it may be there after a crash."""
+        self.open.append(operation)
+
+    def forgotten(self):
+        """The log has cut off what failed."""
+        self.open.clear()
+
+    def after(self, *, power_cut):
+        """Every state in which a store may come up."""
+        states = [self.state]
+        if power_cut:
+            states = [self.firm]
+            for operation in self.soft:
+                states.append(operation.apply(states[-1]))
+        for operation in self.open:
+            states.append(operation.apply(states[-1]))
+        return states
+
+    def adopt(self, state):
+        self.state = self.firm = state
+        self.soft.clear()
+        self.open.clear()
+
+
+def visible(state, cuts_ns):
+    """Without what tenants keep no longer."""
+    return {key: bits for key, bits in state.items() if key[2] >= cuts_ns.get(key[0], -(2**63))}
+
+
+def difference(found, expected):
+    """For a person: the first few keys that differ."""
+    keys = sorted(key for key in {*found, *expected} if found.get(key) != expected.get(key))
+    shown = [f"{key}: found {found.get(key)}, expected {expected.get(key)}" for key in keys[:6]]
+    return "; ".join([f"{len(keys)} samples differ", *shown])

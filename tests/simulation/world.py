@@ -1,0 +1,447 @@
+"""The whole engine in one thread on a fake clock and a simulated disk, moved step by step.
+
+The production code runs as it is: what threads do in a server, the writer of the log and the two
+of upkeep, are steps here. After every step the store is held against the model.
+"""
+
+import contextlib
+import errno
+import os
+import random
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+
+from orrery.errors import Corrupt, OrreryError, Unavailable
+from orrery.kernels.columns import decode_columns
+from orrery.kernels.meter import Meter
+from orrery.kernels.series import encode_series, parse_series
+from orrery.log.local import LogLimits
+from orrery.model.selector import Matcher, Operator, Selector
+from orrery.store.bounds import DAY_NS, HOUR_NS, MINUTE_NS, StoreBounds
+from tests.simulation.disk import Killed, SimulatedDisk
+from tests.simulation.faults import FaultyKernels, FaultyObjects
+from tests.simulation.model import Delete, Model, Write, difference, visible
+from tests.store.harness import NOW_NS, FakeClock, Running
+
+TENANTS = ("ant", "bee", "cat")
+RETENTION_DAYS = {"bee": 2.0}
+TIME_MIN_NS, TIME_MAX_NS = -(2**63), 2**63 - 1
+STALE_NAN_BITS = 0x7FF0000000000002
+
+STEPS = {
+    "write": 30,
+    "write_memory": 5,
+    "delete": 4,
+    "log": 24,
+    "flush": 6,
+    "compact": 10,
+    "compact_all": 1,
+    "wait": 6,
+    "read": 8,
+    "restart": 1,
+    "kill": 2,
+    "kill_soon": 4,
+    "power_cut": 2,
+    "power_cut_soon": 4,
+    "fail_disk": 4,
+    "fill_disk": 2,
+    "fail_objects": 3,
+    "heal": 6,
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    kind: str
+    seed: int
+
+
+class Violation(AssertionError):
+    """The store broke a promise: which one, and how."""
+
+    def __init__(self, promise, cause):
+        super().__init__(f"{promise}: {cause}")
+        self.promise = promise
+
+
+def plan(seed: int, count: int) -> list[Step]:
+    """Steps carry chance of their own, so that taking one out leaves the others as they were."""
+    chance = random.Random(seed)
+    kinds = chance.choices(list(STEPS), list(STEPS.values()), k=count)
+    return [Step(kind, chance.getrandbits(32)) for kind in kinds]
+
+
+class World:
+    """One run. ``seed`` chooses the engine's settings; each step brings its own chance."""
+
+    def __init__(self, path, seed):
+        chance = random.Random(seed)
+        self.path = path
+        self.chance = random.Random(seed + 1)
+        self.clock = FakeClock()
+        self.disk = SimulatedDisk(path, self.chance)
+        self.objects = FaultyObjects(None, self.chance)
+        self.model = Model()
+        self.queue = []
+        self.number = 0
+        self.power_fails = False
+        self.is_excused = False
+        self.events = []
+        self.bounds = StoreBounds(
+            head_bytes_flush=chance.choice((20_000, 60_000, 2**30)),
+            log_replay_bytes_max=chance.choice((800, 5_000, 2**30)),
+            block_bytes_max=chance.choice((3_000, 200_000)),
+            checkpoints_max=chance.choice((1, 3)),
+            grace_seconds=300.0,
+            series_idle_ns=chance.choice((HOUR_NS, 4 * HOUR_NS)),
+            sweep_interval_seconds=600.0,
+            delete_rewrite_after_ns=chance.choice((0, HOUR_NS)),
+            disk_reserve_bytes=0,
+        )
+        self.log_limits = LogLimits(
+            segment_bytes_max=chance.choice((300, 1_500, 10_000)),
+            group_records_max=chance.choice((1, 3, 100)),
+        )
+        self.db = None
+        self.open()
+
+    # --- lives
+
+    def open(self):
+        """Starts the engine; where the disk fails meanwhile, it stays down."""
+        try:
+            self.db = Running(
+                self.path,
+                _Core(FaultyKernels(self.disk)),
+                clock=self.clock,
+                disk=self.disk,
+                threaded=False,
+                bounds=self.bounds,
+                log_limits=self.log_limits,
+                wrap_objects=self._wrap,
+                retention_days=RETENTION_DAYS.get,
+            )
+        except Unavailable as error:
+            self.db = None
+            self._excuse(error)
+            # A process that could not start has ended.
+            self.disk.end_process()
+            return
+        except Corrupt as error:
+            raise Violation("no damage was done", repr(error)) from error
+        self._settle()
+
+    def _wrap(self, inner):
+        self.objects.inner = inner
+        return self.objects
+
+    def _settle(self):
+        """What came up is one of the states that may; from now on it is the only one."""
+        found = self.everything()
+        # A failed sync may lose what was acknowledged from memory, as a power cut does.
+        forgot = self.power_fails or self.disk.has_forgotten
+        states = self.model.after(power_cut=forgot)
+        self.power_fails = self.disk.has_forgotten = False
+        for state in states:
+            if visible(state, self.cuts_ns()) == found:
+                self.model.adopt(state)
+                return
+        expected = visible(states[-1], self.cuts_ns())
+        cause = f"of {len(states)} states, {difference(found, expected)}"
+        raise Violation("after a start", cause)
+
+    def end(self, *, power_cut):
+        """The process is gone, or the machine is."""
+        for operation, _ in self.queue:
+            self.model.failed(operation)
+        self.queue.clear()
+        if self.db is not None:
+            self.events += self.db.events
+            self.db.directory.close()
+        self.db = None
+        self.power_fails |= power_cut
+        if power_cut:
+            self.disk.cut_power()
+        else:
+            self.disk.end_process()
+
+    # --- steps
+
+    def run(self, step):
+        self.chance.seed(step.seed)
+        if self.objects.inner is not None and self.chance.random() < 0.5:
+            with contextlib.suppress(OrreryError):
+                self.objects.deliver()
+        if self.db is None:
+            self.open()
+            if self.db is None and step.kind not in ("heal", "kill", "power_cut"):
+                return
+        getattr(self, f"step_{step.kind}")()
+        if self.db is not None:
+            self.check()
+
+    def do(self, step):
+        """``run``, and the end of the process where it came upon one."""
+        try:
+            self.run(step)
+        except Killed:
+            self.end(power_cut=self.power_pending)
+            self.power_pending = False
+
+    power_pending = False
+
+    def step_write(self, *, durable=True):
+        tenant = self.chance.choice(TENANTS)
+        rows = {}
+        for _ in range(self.chance.randint(1, 6)):
+            self.number += 1
+            rows[self._series(), self._time_ns()] = self._bits()
+        operation = Write(tenant, tuple((*key, bits) for key, bits in rows.items()), durable)
+        batch = batch_of(operation.rows)
+        self._enter(operation, lambda: self.db.accept.write(tenant, batch, durable=durable))
+
+    def step_write_memory(self):
+        self.step_write(durable=False)
+
+    def step_delete(self):
+        tenant, name = self.chance.choice(TENANTS), self._series()
+        ends = sorted((self._time_ns(), self._time_ns()))
+        if self.chance.random() < 0.2:
+            ends = [TIME_MIN_NS, TIME_MAX_NS]
+        operation = Delete(tenant, name, *ends)
+        selector = Selector((Matcher("__name__", Operator.EQUAL, name),))
+        self._enter(
+            operation,
+            lambda: self.db.accept.delete(tenant, selector, min_ns=ends[0], max_ns=ends[1]),
+        )
+
+    def _enter(self, operation, call):
+        """A call that raises has written nothing."""
+        with self.allowed():
+            future = call()
+            if self.model.open:
+                # The log takes appends again only once it has cut off what had failed.
+                self.model.forgotten()
+            self.queue.append((operation, future))
+
+    def step_log(self):
+        if self.db.plain_log.write_queued(0):
+            self._answer()
+
+    def _answer(self):
+        """What the log has finished: acknowledged, or not."""
+        while self.queue and self.queue[0][1].done():
+            operation, future = self.queue.pop(0)
+            error = future.exception()
+            if error is None:
+                self.model.acknowledged(operation)
+            else:
+                self._excuse(error)
+                self.model.failed(operation)
+
+    def step_flush(self):
+        with self.allowed():
+            if self.chance.random() < 0.5:
+                self.db.store.maintain_head()
+            elif self.db.store.flush():
+                self.model.settled()
+
+    def step_compact(self):
+        with self.allowed():
+            for _ in range(10):
+                if not self.db.store.maintain_blocks():
+                    break
+
+    def step_compact_all(self):
+        with self.allowed():
+            self.db.store.compact()
+
+    def step_wait(self):
+        with contextlib.suppress(OrreryError):
+            # No request is under way for longer than the grace period of files.
+            self.objects.deliver()
+        self.clock.ns += self.chance.choice((1, MINUTE_NS, 6 * MINUTE_NS, HOUR_NS, 13 * HOUR_NS))
+
+    def step_read(self):
+        self.check_labels()
+
+    def step_restart(self):
+        """As the server ends: what was accepted is answered, then flushed."""
+        with self.allowed():
+            while self.db.plain_log.write_queued(0):
+                self._answer()
+            self.db.accept.close()
+            if self.db.store.flush():
+                self.model.settled()
+        self.db.store.close()
+        with self.allowed():
+            self.db.plain_log.close()
+        self.end(power_cut=False)
+
+    def step_kill(self):
+        self.end(power_cut=False)
+
+    def step_power_cut(self):
+        self.end(power_cut=True)
+
+    def step_kill_soon(self):
+        self.disk.calls_left = self.chance.choice((1, 2, 3, 5, 10, 20, 40))
+        self.power_pending = False
+
+    def step_power_cut_soon(self):
+        self.step_kill_soon()
+        self.power_pending = True
+
+    def step_fail_disk(self):
+        """Calls of some kinds fail at some rate, until it heals."""
+        calls = set(self.chance.sample(("write", "sync", "rename", "link", "read", "open"), 2))
+        rate = self.chance.choice((0.05, 0.3, 1.0))
+        chance = random.Random(self.chance.getrandbits(32))
+
+        def fails(call, path):
+            if call in calls and chance.random() < rate:
+                self.is_excused = True
+                return OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+            return None
+
+        self.disk.fails = fails
+
+    def step_fill_disk(self):
+        self.disk.space_left = self.chance.choice((0, 50, 500, 5_000))
+        self.is_excused = True
+
+    def step_fail_objects(self):
+        self.objects.rate = self.chance.choice((0.05, 0.3, 1.0))
+        self.is_excused = True
+
+    def step_heal(self):
+        """Faults go away; a store that had to stop is started again."""
+        self.disk.fails = lambda _call, _path: None
+        self.disk.space_left = None
+        self.objects.rate = 0.0
+        if self.db is not None:
+            # A log that failed says so at the next write.
+            self.step_write()
+            self.step_log()
+        if self.db is not None and self.db.store.not_ready() is not None:
+            self.end(power_cut=False)
+        if self.db is None:
+            self.open()
+        if self.db is not None:
+            self.is_excused = self.disk.calls_left is not None
+
+    # --- what holds at all times
+
+    @contextlib.contextmanager
+    def allowed(self):
+        try:
+            yield
+        except OrreryError as error:
+            self._excuse(error)
+
+    def _excuse(self, error):
+        """Errors are named, and only where something had failed."""
+        if isinstance(error, Corrupt) or not isinstance(error, OrreryError):
+            raise Violation("no damage was done", repr(error)) from error
+        if not self.is_excused:
+            raise Violation("nothing had failed", repr(error)) from error
+
+    def check(self):
+        expected = visible(self.model.state, self.cuts_ns())
+        found = self.everything()
+        if found != expected:
+            raise Violation("reads differ", difference(found, expected))
+
+    def check_labels(self):
+        for tenant in TENANTS:
+            names = {n for t, n, _ in visible(self.model.state, self.cuts_ns()) if t == tenant}
+            snapshot = self.db.store.snapshot(tenant)
+            listed = snapshot.label_values(
+                tenant, "__name__", [], TIME_MIN_NS, TIME_MAX_NS, unlimited()
+            )
+            if not names <= set(listed):
+                raise Violation("names are not listed", f"{names - set(listed)} of {tenant}")
+
+    def finish(self):
+        """Once all faults are gone the store takes writes, settles and holds what it should."""
+        self.disk.calls_left = None
+        self.step_heal()
+        self.is_excused = False
+        for kind in ("write", "log", "flush", "compact", "compact_all", "restart", "read"):
+            self.run(Step(kind, 0))
+        if self.db.store.not_ready() is not None:
+            raise Violation("it does not recover", self.db.store.not_ready())
+        self.end(power_cut=True)
+        self.open()
+        self.end(power_cut=False)
+
+    # --- reading and making samples
+
+    def cuts_ns(self):
+        return {t: self.clock.ns - int(days * DAY_NS) for t, days in RETENTION_DAYS.items()}
+
+    def everything(self):
+        out = {}
+        for tenant in TENANTS:
+            out |= read(self.db.store.snapshot(tenant), tenant, TIME_MIN_NS, TIME_MAX_NS)
+        return out
+
+    def _series(self):
+        # Now and then one that nobody has seen.
+        if self.chance.random() < 0.1:
+            return f"new_{self.number}"
+        return f"s{self.chance.randrange(6)}"
+
+    def _time_ns(self):
+        back = self.chance.choice((0, 0, HOUR_NS, 5 * HOUR_NS, DAY_NS, 3 * DAY_NS, 40 * DAY_NS))
+        return self.clock.ns - back - self.chance.randrange(20) * MINUTE_NS
+
+    def _bits(self):
+        if self.chance.random() < 0.05:
+            return STALE_NAN_BITS
+        return struct.unpack("<Q", struct.pack("<d", float(self.number)))[0]
+
+
+@dataclass
+class _Core:
+    """What ``Running`` asks of a core."""
+
+    kernels: FaultyKernels
+
+
+def unlimited():
+    return Meter(samples_max=2**40, series_max=2**30, deadline_seconds=None)
+
+
+def batch_of(rows):
+    by_name = {}
+    for name, time, bits in rows:
+        by_name.setdefault(name, []).append((time, bits))
+    samples = [sample for found in by_name.values() for sample in found]
+    return decode_columns(
+        [encode_series(name, "", []) for name in by_name],
+        np.cumsum([0, *map(len, by_name.values())]),
+        np.array([time for time, _ in samples], dtype=np.int64),
+        np.array([bits for _, bits in samples], dtype=np.uint64).view(np.float64),
+    )
+
+
+def read(snapshot, tenant, min_ns, max_ns):
+    meter = unlimited()
+    found = snapshot.select(tenant, [], min_ns, max_ns, meter)
+    offsets, times, values = found.samples(0, len(found), min_ns, max_ns, meter)
+    bits = values.view(np.uint64)
+    out = {}
+    for at in range(len(found)):
+        name, _, _ = parse_series(found.canonical(at))
+        for sample in range(offsets[at], offsets[at + 1]):
+            key = (tenant, name, int(times[sample]))
+            if key in out:
+                raise Violation("reads differ", f"{key} is answered twice")
+            out[key] = int(bits[sample])
+    return out
+
+
+assert NOW_NS % (2 * HOUR_NS) == 0
