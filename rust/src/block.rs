@@ -104,6 +104,15 @@ impl Block {
         out
     }
 
+    /// In the order of their kinds.
+    pub(crate) fn sections(&self) -> &[Section] {
+        &self.sections
+    }
+
+    pub(crate) fn file(&self) -> &[u8] {
+        &self.file
+    }
+
     fn section(&self, kind: SectionKind) -> &Section {
         // `find_sections` keeps them in the order of the numbers, which start at 1.
         &self.sections[kind as usize - 1]
@@ -135,6 +144,12 @@ impl Block {
         let section = self.section(SectionKind::Tenants);
         let found = self.tenants.find(section, &self.file, tenant);
         found.map_err(|error| named("read", &self.path, error))
+    }
+
+    fn tenant_of(&self, ordinal: u32) -> Option<String> {
+        let rows = self.tenants().ok()?;
+        let after = rows.partition_point(|row| row.series_first <= ordinal);
+        rows[..after].last().map(|row| row.tenant.clone())
     }
 
     pub(crate) fn symbols(&self) -> Symbols<'_> {
@@ -390,8 +405,16 @@ struct BlockReader<'a> {
 
 impl Reader for BlockReader<'_> {
     fn read(&mut self, ordinal: u32, range: TimeRange, out: &mut Vec<Run>) -> Result<()> {
-        let read = self.kept.read(&self.source.block, ordinal, range, out);
-        self.source.named(read)
+        let block = &self.source.block;
+        let read = self.kept.read(block, ordinal, range, out);
+        self.source.named(
+            read.map_err(|error| match (error, block.tenant_of(ordinal)) {
+                (CoreError::Corrupt(cause), Some(tenant)) => {
+                    CoreError::Corrupt(format!("{cause} (tenant {tenant:?})"))
+                }
+                (other, _) => other,
+            }),
+        )
     }
 
     fn read_floats(&mut self, ordinal: u32, range: TimeRange) -> Result<Option<Floats<'_>>> {
@@ -540,6 +563,13 @@ pub(crate) mod python {
 
         fn verify(&self, py: Python<'_>) -> PyResult<()> {
             Ok(py.detach(|| self.0.verify())?)
+        }
+
+        fn damage(&self, py: Python<'_>) -> Vec<(Option<String>, i64, i64, String)> {
+            let rows = py.detach(|| crate::block_damage::find_damage(&self.0));
+            rows.into_iter()
+                .map(|row| (row.tenant, row.range.min_ns, row.range.max_ns, row.cause))
+                .collect()
         }
 
         fn summary<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {

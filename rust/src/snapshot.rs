@@ -67,6 +67,10 @@ impl Snapshot {
         let mut canonical = Vec::new();
         for (place, source) in self.sources_in(range) {
             meter.check()?;
+            // Also spares reading, or failing to read, what is wholly out of sight.
+            if let HiddenPart::All = hidden_part(&self.deletes, source.as_ref(), tenant, range) {
+                continue;
+            }
             let concerned = self
                 .deletes
                 .iter()

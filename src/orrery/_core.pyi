@@ -143,6 +143,10 @@ class Block:
     def verify(self) -> None:
         """Reads and checks every byte; ``Corrupt`` names the first fault."""
 
+    def damage(self) -> list[tuple[str | None, int, int, str]]:
+        """(tenant or None for all, first time, last time, cause) of each place that cannot be
+        read, up to 64 of them; empty where all is well."""
+
     def summary(self) -> dict[str, Any]:
         """``version resolution_ns offset_first offset_last min_ns max_ns sample_count series_count
         file_bytes`` and ``bytes_by_section``."""
@@ -374,6 +378,18 @@ def scan_frames(
 
 def find_witness(data: bytes, *, position: int, offset: int) -> int | None:
     """Where a good frame behind ``position`` says that the bytes there had been durable."""
+
+# --- lost.rs
+
+def lost_source(
+    message: str,
+    *,
+    min_ns: int,
+    max_ns: int,
+    tenants: list[str] | None,
+    order: int,
+    deletes_through: int,
+) -> Source: ...
 
 # --- memory_source.rs
 

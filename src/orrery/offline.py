@@ -9,6 +9,9 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
+
+import msgspec
 
 from orrery.app import build_administration, open_engine, serve
 from orrery.clock import SystemChance, SystemClock
@@ -23,7 +26,7 @@ from orrery.store.layout import DataDirectory
 from orrery.store.native import NativeKernels
 from orrery.store.verify import Verification
 from orrery.telemetry import Events
-from orrery.tenancy.administration import Administration
+from orrery.tenancy.administration import OPERATOR, Administration
 from orrery.tenancy.documents import Documents
 from orrery.tenancy.limits import TenantLimits
 from orrery.transfer.backup import Backups
@@ -38,6 +41,7 @@ __all__ = [
     "backups",
     "compact",
     "inspect",
+    "quarantine",
     "restore",
     "serve",
     "verify",
@@ -71,6 +75,28 @@ def compact(data_dir: Path) -> Iterator[Row]:
         yield from compacting(engine.store)
     finally:
         engine.close()
+
+
+def quarantine(data_dir: Path, action: str, block: str) -> Row:
+    """One action on the damaged blocks of a directory that no server has open."""
+    if not data_dir.is_dir():
+        raise Invalid(f"cannot open {str(data_dir)!r}: there is no such directory")
+    engine = open_engine(data_dir)
+    try:
+        if action == "list":
+            return to_row(engine.store.quarantine())
+        found = (engine.directory, engine.documents, engine.limits, engine.store.tenants)
+        events = Events(logging.getLogger("orrery"))
+        recorded = build_administration(*found, events, engine.clock, SystemChance())
+        change = engine.store.release_block if action == "release" else engine.store.drop_block
+        with recorded.quarantine(OPERATOR, action, block):
+            return to_row(change(block))
+    finally:
+        engine.close()
+
+
+def to_row(answer: object) -> Row:
+    return cast(Row, msgspec.to_builtins(answer))
 
 
 def inspect(data_dir: Path, part: str) -> Iterator[Row]:

@@ -83,6 +83,9 @@ class Telemetry:
         self.blocks = self._gauge("orrery_blocks", "Live blocks.")
         self.block_bytes = self._gauge("orrery_block_bytes", "Size of the live blocks.")
         self.block_samples = self._gauge("orrery_block_samples", "Samples in the live blocks.")
+        self.blocks_quarantined = self._gauge(
+            "orrery_blocks_quarantined", "Damaged blocks that await an operator."
+        )
         self.deletes_pending = self._gauge(
             "orrery_deletes_pending", "Deletes that hold on reads and await compaction."
         )
@@ -173,6 +176,10 @@ class Event(StrEnum):
     COMPACTION_DONE = "compaction_done"
     COMPACTION_FAILED = "compaction_failed"
     BLOCKS_EXPIRED = "blocks_expired"
+    BLOCK_QUARANTINED = "block_quarantined"
+    BLOCK_RELEASED = "block_released"
+    BLOCK_DROPPED = "block_dropped"
+    QUARANTINE_UNREADABLE = "quarantine_unreadable"
     FILES_REMOVED = "files_removed"
     SERIES_SWEPT = "series_swept"
     BLOCK_SCRUBBED = "block_scrubbed"
@@ -333,6 +340,7 @@ class StoreTelemetry:
             "block_count": self._telemetry.blocks,
             "block_bytes": self._telemetry.block_bytes,
             "block_samples": self._telemetry.block_samples,
+            "quarantined_count": self._telemetry.blocks_quarantined,
             "delete_count": self._telemetry.deletes_pending,
             "unflushed_log_bytes": self._telemetry.log_unflushed_bytes,
         }

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orrery.errors import Invalid, Unavailable
+from orrery.errors import Corrupt, Invalid, Unavailable
 from orrery.store.kernels import BlockSummary, DeleteRecord, MetadataRecord
 
 
@@ -208,6 +208,17 @@ def merged(sources, deletes):
 
 
 @dataclass
+class FakeLost:
+    message: str
+    order: int = 0
+    deletes_through: int = 0
+
+    @property
+    def samples(self):
+        raise Corrupt(self.message)
+
+
+@dataclass
 class FakeBlock:
     samples: dict
 
@@ -216,6 +227,9 @@ class FakeBlock:
 
     def verify(self):
         pass
+
+    def damage(self):
+        return []
 
 
 class FakeCancellation:
@@ -281,6 +295,9 @@ class FakeKernels:
         ):
             raise Invalid("cannot read a matcher")
         return merged(sources, deletes)
+
+    def lost_source(self, message, **_):
+        return FakeLost(message)
 
     def encode_delete(self, delete, epoch):
         rows = [delete.tenant, delete.matchers, delete.min_ns, delete.max_ns]

@@ -311,9 +311,15 @@ def test_a_missing_block_is_named(tmp_path, core):
         db.write(("cpu", T, 1.0))
         db.store.flush()
         name = db.store.blocks()[0].name
-    (tmp_path / "blocks" / name).unlink()
-    with pytest.raises(Corrupt, match=f"missing, the first is '{name}'"):
-        Running(tmp_path, core)
+    path = tmp_path / "blocks" / name
+    content = path.read_bytes()
+    path.unlink()
+    with Running(tmp_path, core) as db:
+        with pytest.raises(Corrupt, match=f"{name}.*in quarantine.*missing"):
+            db.read()
+        path.write_bytes(content)
+        db.store.release_block(name)
+        assert db.read() == {("cpu", T): 1.0}
 
 
 def test_a_store_whose_epoch_was_taken_stops(tmp_path, core):

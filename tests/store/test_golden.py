@@ -8,10 +8,12 @@ from orrery.log.local import LocalLog
 from orrery.log.segment import read_segment
 from orrery.objects.memory import MemoryObjects
 from orrery.store.manifest import BlockEntry, DeleteEntry, Manifest, ManifestStore
+from orrery.store.quarantine import Book, BookStore, Damage, Dropped, Held
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "formats"
 SEGMENT = GOLDEN / "log_segment_v1.log"
 MANIFEST = GOLDEN / "manifest_v1.json"
+QUARANTINE = GOLDEN / "quarantine_v1.json"
 RECORDS = [b"first", b"second record", bytes(range(256))]
 NAME = "partitions/0/manifest/00000000000000000001.json"
 BLOCK = BlockEntry("0000000001-0000000001.block", -5, 2**62, 0, 9, 9, 1, 3, 512, 0, 2)
@@ -24,6 +26,25 @@ CONTENT = Manifest(
     deletes=(DELETE,),
     checkpoints=("partitions/0/checkpoints/0000000001-0000000001.series",),
     metadata="partitions/0/metadata/0000000001-0000000002.json",
+)
+
+
+BOOK = Book(
+    held=(
+        Held(
+            "0000000001-0000000001.block",
+            -5,
+            9,
+            3,
+            512,
+            7,
+            "pages at offset 16: cut",
+            ("acme",),
+            (Damage("acme", -5, 2, "pages at offset 16: cut"), Damage(None, -5, 9, "section ids")),
+        ),
+        Held("0000000001-0000000002.block", 0, 1, 2, 99, 8, "it is missing", None, ()),
+    ),
+    dropped=(Dropped("0000000001-0000000003.block", 0, 1, 2, "it is missing", 9),),
 )
 
 
@@ -55,3 +76,13 @@ def test_a_manifest_of_format_1():
         objects.delete(NAME.replace("1.json", "2.json"))
     objects.put(NAME, MANIFEST.read_bytes())
     assert manifests.latest() == (1, CONTENT)
+
+
+def test_a_quarantine_of_format_1():
+    objects = MemoryObjects()
+    name = "partitions/0/quarantine/00000000000000000001.json"
+    if "ORRERY_WRITE_GOLDEN" in os.environ:
+        BookStore(objects, partition=0).save(BOOK)
+        QUARANTINE.write_bytes(objects.get(name))
+    objects.put(name, QUARANTINE.read_bytes())
+    assert BookStore(objects, partition=0).load() == BOOK

@@ -27,6 +27,10 @@ class Application(Protocol):
     def compact(self, data_dir: Path) -> Iterator[Row]:
         """Takes the lock and compacts everything; a row a step."""
 
+    def quarantine(self, data_dir: Path, action: str, block: str) -> Row:
+        """Takes the lock and does one of ``list``, ``release`` and ``drop``: the answer of the
+        admin API's operation."""
+
     def inspect(self, data_dir: Path, part: str) -> Iterator[Row]:
         """Describes ``log``, ``blocks``, ``manifest`` or ``all``; reads only, needs no lock."""
 

@@ -8,6 +8,7 @@ from orrery.protocols.admin import operations, wire
 from orrery.server.http import UNIX_PEER, Request
 from orrery.server.router import Missing, Router
 from orrery.store.pins import Pinned
+from orrery.store.quarantine import Book, Held
 from orrery.tenancy.access import Caller
 from orrery.tenancy.administration import OPERATOR, Administration
 
@@ -20,6 +21,15 @@ class OperatorAccess:
 
 
 class NoMaintenance:
+    def quarantine(self) -> Book:
+        raise Invalid("cannot reach blocks here: the command line opens the store by itself")
+
+    def release_block(self, name: str) -> Held:
+        raise Invalid(f"cannot release block {name!r} here: the command line does so by itself")
+
+    def drop_block(self, name: str) -> Held:
+        raise Invalid(f"cannot drop block {name!r} here: the command line does so by itself")
+
     def compact(self) -> AsyncIterator[dict[str, object]]:
         raise Invalid("cannot compact here: the command line compacts by itself")
 

@@ -15,6 +15,10 @@ COMMANDS = {
     "token": ("orrery.cli.token:token", "Create, list and revoke tokens."),
     "inspect": ("orrery.cli.store:inspect", "Describe what a data directory holds."),
     "verify": ("orrery.cli.store:verify", "Check every stored byte against its checksum."),
+    "quarantine": (
+        "orrery.cli.quarantine:quarantine",
+        "List damaged blocks, take them back or let go of them.",
+    ),
     "compact": ("orrery.cli.store:compact", "Compact all blocks now."),
     "backup": ("orrery.cli.backup:backup", "Back everything up to TARGET."),
     "restore": ("orrery.cli.backup:restore", "Restore a backup at TARGET."),

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from orrery.errors import Corrupt
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -126,6 +128,9 @@ class Snapshots(Protocol):
 
     def snapshot(self, tenant: str) -> Snapshot:
         """All the tenant may see now; what it no longer keeps is not in it."""
+
+    def suspect(self, error: Corrupt) -> None:
+        """A read of a snapshot met damage."""
 
 
 class QueryLimits(Protocol):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from orrery.clock import Clock
-from orrery.errors import Exhausted, OrreryError
+from orrery.errors import Corrupt, Exhausted, OrreryError
 from orrery.model.selector import Matcher
 from orrery.query.budget import CELLS_MAX, Budget, Cancelled, TimedOut, open_budget
 from orrery.query.contract import Admission, MeterOf, Snapshots
@@ -145,6 +145,8 @@ class Queries:
             outcome = None
             raise
         except OrreryError as error:
+            if isinstance(error, Corrupt):
+                self.store.suspect(error)
             failure = budget.explain(error)
             outcome = outcome_of(failure)
             if failure is error:

@@ -49,8 +49,10 @@ def pick(
     block_bytes_max: int,
     demands: Demands,
     block_range_ns_max: int = LEVELS_NS[-1],
+    held: Sequence[BlockEntry] = (),
 ) -> Plan | None:
-    """The next rewrite, or None where all is settled.
+    """The next rewrite, or None where all is settled. Blocks that are ``held`` stay as they are,
+    and on their side of every merge.
 
     Demands come first: a stream of small flushes always has something to merge.
     """
@@ -60,7 +62,7 @@ def pick(
     for level, width_ns in enumerate(LEVELS_NS):
         if width_ns > block_range_ns_max:
             break
-        plan = _pick_merge(blocks, level, now_ns=now_ns, block_bytes_max=block_bytes_max)
+        plan = _pick_merge(blocks, level, now_ns=now_ns, block_bytes_max=block_bytes_max, held=held)
         if plan is not None:
             return plan
     return _pick_single(blocks, now_ns=now_ns, settled=demands.settled)
@@ -84,7 +86,12 @@ def safe_groups(
 
 
 def _pick_merge(
-    blocks: Sequence[BlockEntry], level: int, *, now_ns: int, block_bytes_max: int
+    blocks: Sequence[BlockEntry],
+    level: int,
+    *,
+    now_ns: int,
+    block_bytes_max: int,
+    held: Sequence[BlockEntry],
 ) -> Plan | None:
     width = LEVELS_NS[level]
     windows: dict[int, list[BlockEntry]] = defaultdict(list)
@@ -96,7 +103,7 @@ def _pick_merge(
             continue
         chosen = {block.name for block in inside}
         closed = (window + 1) * width + CLOSE_MARGIN_NS <= now_ns
-        for group in safe_groups(inside, [b for b in blocks if b.name not in chosen]):
+        for group in safe_groups(inside, [*(b for b in blocks if b.name not in chosen), *held]):
             part = _within_bytes(group, block_bytes_max)
             if _is_worth(part, level, closed=closed):
                 hull = (min(b.min_ns for b in part), max(b.max_ns for b in part))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from orrery.clock import Clock
 from orrery.durable import Disk
-from orrery.errors import SERVER, Excess, Exhausted, Unavailable
+from orrery.errors import SERVER, Corrupt, Excess, Exhausted, Unavailable
 from orrery.log.contract import Log
 from orrery.objects.contract import Objects
 from orrery.store.blocks import is_name_of
@@ -31,6 +31,7 @@ from orrery.store.kernels import (
 from orrery.store.manifest import BlockEntry, Manifest, partition_prefix
 from orrery.store.metadata import Metadata
 from orrery.store.pins import Pinned
+from orrery.store.quarantine import Book, Held, drop, examine, release, suspect
 from orrery.store.recovery import apply_delete, recover
 from orrery.store.removal import Removal
 from orrery.store.rewrite import Progress, compact_once, drop_expired, forget_deletes
@@ -200,7 +201,7 @@ class Store:
                 if (max_ns is None or block.entry.min_ns <= max_ns)
                 and (min_ns is None or block.entry.max_ns >= min_ns)
             ]
-            sources = state.sources(blocks) + state.head.sources()
+            sources = state.sources(blocks) + state.head.sources() + state.lost_sources()
             # Another tenant's deletes are not parsed for this one's queries.
             rows = state.delete_rows()
         deletes = [row for row in rows if tenant is None or row[1] == tenant] + expired
@@ -252,6 +253,7 @@ class Store:
     def maintain_blocks(self) -> bool:
         """One round of the compaction thread; True where there may be more to do."""
         with self._rewrite_lock:
+            examine(self._state)
             drop_expired(self._state)
             more = compact_once(self._state) is not None
             forget_deletes(self._state)
@@ -269,6 +271,7 @@ class Store:
         """By hand: everything that is due, deletes without delay. How many rewrites it took."""
         count = done = 0
         with self._rewrite_lock:
+            examine(self._state)
             drop_expired(self._state)
             while (plan := compact_once(self._state, eager=True)) is not None:
                 count += 1
@@ -327,6 +330,28 @@ class Store:
         """For receipts: where what deletes hide still is."""
         return Removal(self._state)
 
+    # --- quarantine
+
+    def suspect(self, error: Corrupt) -> None:
+        """A read met damage; the blocks that its error names are looked over soon."""
+        suspect(self._state, error)
+
+    def quarantine(self) -> Book:
+        """Blocks that are damaged, and those that were let go of for it."""
+        with self._state.lock:
+            held = self._state.quarantine.held.values()
+            return Book(tuple(held), self._state.quarantine.dropped)
+
+    def release_block(self, name: str) -> Held:
+        """Takes a block out of quarantine that is whole again."""
+        with self._rewrite_lock:
+            return release(self._state, name)
+
+    def drop_block(self, name: str) -> Held:
+        """Lets go of a block in quarantine, and of all its samples."""
+        with self._rewrite_lock:
+            return drop(self._state, name)
+
     # --- for backups
 
     def pin(self) -> Pinned:
@@ -381,6 +406,7 @@ class Store:
             "block_count": len(blocks),
             "block_bytes": sum(block.byte_count for block in blocks),
             "block_samples": sum(block.sample_count for block in blocks),
+            "quarantined_count": len(state.quarantine.held),
             "delete_count": len(state.deletes),
             "unflushed_log_bytes": self._unflushed_log_bytes(),
             "next_offset": state.next_offset,

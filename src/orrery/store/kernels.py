@@ -114,6 +114,18 @@ class Kernels(Protocol):
     def cancellation(self) -> Cancellation:
         """Stops the ``write_block`` it was given to, from any thread."""
 
+    def lost_source(
+        self,
+        message: str,
+        *,
+        min_ns: int,
+        max_ns: int,
+        tenants: Sequence[str] | None,
+        order: int,
+        deletes_through: int,
+    ) -> Source:
+        """``Corrupt``, with the message, for reads that meet the range."""
+
     def snapshot(self, sources: Sequence[Source], deletes: Sequence[DeleteRow]) -> Snapshot: ...
 
     def encode_delete(self, delete: DeleteRecord, epoch: int) -> bytes: ...

@@ -5,11 +5,10 @@ Called by the engine and by ``store.inspect``.
 """
 
 import contextlib
-from collections.abc import Callable
 
 import msgspec
 
-from orrery.errors import Corrupt, Unavailable
+from orrery.errors import Unavailable
 from orrery.objects.contract import Objects
 from orrery.store.documents import decode_document, encode_document
 
@@ -190,13 +189,3 @@ class ManifestStore:
 
 def encode_manifest(manifest: Manifest) -> bytes:
     return encode_document(manifest, format_version=MANIFEST_FORMAT)
-
-
-def check_files(manifest: Manifest, exists: Callable[[str], bool]) -> None:
-    """``Corrupt`` where a live block is missing: data would be silently absent from answers."""
-    missing = [block.name for block in manifest.blocks if not exists(block.name)]
-    if missing:
-        raise Corrupt(
-            f"cannot open the store: {len(missing)} blocks that the manifest lists are missing, "
-            f"the first is {missing[0]!r}"
-        )

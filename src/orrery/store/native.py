@@ -7,6 +7,7 @@ from orrery.kernels import record as records
 from orrery.kernels.block import Block, Source
 from orrery.kernels.compaction import Cancellation, Delete, write_block
 from orrery.kernels.head import Head
+from orrery.kernels.lost import lost_source
 from orrery.kernels.series_table import ResolveBounds, SeriesTable
 from orrery.kernels.snapshot import Snapshot
 from orrery.store.kernels import BlockSummary, Bounds, DeleteRecord, DeleteRow, MetadataRecord
@@ -78,6 +79,25 @@ class NativeKernels:
 
     def cancellation(self) -> Cancellation:
         return Cancellation()
+
+    def lost_source(
+        self,
+        message: str,
+        *,
+        min_ns: int,
+        max_ns: int,
+        tenants: Sequence[str] | None,
+        order: int,
+        deletes_through: int,
+    ) -> Source:
+        return lost_source(
+            message,
+            min_ns=min_ns,
+            max_ns=max_ns,
+            tenants=tenants,
+            order=order,
+            deletes_through=deletes_through,
+        )
 
     def snapshot(self, sources: Sequence[Source], deletes: Sequence[DeleteRow]) -> Snapshot:
         rows = [(offset, tenant, list(ms), low, high) for offset, tenant, ms, low, high in deletes]

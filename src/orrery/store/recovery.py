@@ -13,10 +13,17 @@ from orrery.store.blocks import BlockFiles
 from orrery.store.checkpoint import loaded
 from orrery.store.flush import flush
 from orrery.store.kernels import DeleteRecord, MetadataRecord
-from orrery.store.manifest import DeleteEntry, Manifest, ManifestStore, check_files
+from orrery.store.manifest import DeleteEntry, Manifest, ManifestStore
 from orrery.store.metadata import Metadata
 from orrery.store.pins import Pins
-from orrery.store.state import OpenBlock, Parts, State
+from orrery.store.quarantine import (
+    BookStore,
+    Quarantine,
+    checked_block,
+    lose,
+    open_quarantine,
+)
+from orrery.store.state import Parts, State
 
 _BATCH_BYTES = 8 * 1024 * 1024
 
@@ -36,6 +43,7 @@ def recover(parts: Parts, blocks_path: Path) -> State:
         metadata=Metadata(per_tenant_max=parts.bounds.metadata_per_tenant_max),
         cancellation=parts.kernels.cancellation(),
         pins=Pins(parts.clock),
+        quarantine=Quarantine(BookStore(parts.objects, partition=parts.partition)),
         generation_began_ns=parts.clock.now_ns(),
     )
     _load_objects(state, manifest)
@@ -73,16 +81,14 @@ def _object(state: State, name: str) -> bytes:
 
 
 def _open_blocks(state: State, manifest: Manifest) -> None:
-    check_files(manifest, lambda name: state.files.path(name).exists())
+    open_quarantine(state, {entry.name for entry in manifest.blocks})
     for entry in manifest.blocks:
-        path = state.files.path(entry.name)
-        handle, summary = state.parts.kernels.open_block(str(path))
-        if summary.byte_count != entry.byte_count:
-            raise Corrupt(
-                f"cannot open block {str(path)!r}: it has {summary.byte_count} bytes, the "
-                f"manifest says {entry.byte_count}"
-            )
-        state.blocks[entry.name] = OpenBlock(entry, handle, summary.tenants)
+        try:
+            handle, tenants = checked_block(state, entry)
+        except Corrupt as error:
+            lose(state, entry, error)
+        else:
+            state.put_block(entry, handle, tenants)
     state.deletes = list(manifest.deletes)
 
 

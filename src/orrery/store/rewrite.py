@@ -5,7 +5,7 @@ Called by the engine's compaction thread and by hand. One caller at a time.
 
 from collections.abc import Callable, Sequence
 
-from orrery.errors import Unavailable
+from orrery.errors import Corrupt, Unavailable
 from orrery.store.compaction import (
     Demands,
     Plan,
@@ -16,6 +16,7 @@ from orrery.store.compaction import (
 )
 from orrery.store.kernels import BlockSummary, DeleteRow
 from orrery.store.manifest import DeleteEntry
+from orrery.store.quarantine import suspect
 from orrery.store.state import Ended, OpenBlock, State
 
 Progress = Callable[[str, int, int], None]
@@ -27,7 +28,8 @@ def compact_once(state: State, *, eager: bool = False) -> Plan | None:
     if state.rewrites_ended:
         raise Ended("cannot compact: the store is closing")
     with state.lock:
-        blocks, deletes = list(state.blocks.values()), list(state.deletes)
+        blocks, deletes = state.whole_blocks(), list(state.deletes)
+        held = [e for e in state.manifest.blocks if e.name in state.quarantine.held]
     # Not under the lock: what thousands of tenants keep may have to be read first.
     demands = _demands(state, blocks, deletes, eager=eager)
     plan = pick(
@@ -36,16 +38,21 @@ def compact_once(state: State, *, eager: bool = False) -> Plan | None:
         block_bytes_max=state.parts.bounds.block_bytes_max,
         block_range_ns_max=state.parts.bounds.block_range_ns_max,
         demands=demands,
+        held=held,
     )
     if plan is not None:
-        _carry_out(state, plan)
+        try:
+            _carry_out(state, plan)
+        except Corrupt as error:
+            suspect(state, error)
+            raise
     return plan
 
 
 def drop_expired(state: State) -> list[str]:
     """Lets go of blocks in which every tenant's samples are older than it keeps."""
     with state.lock:
-        blocks = list(state.blocks.values())
+        blocks = state.whole_blocks()
     cuts_ns = state.cuts_ns({tenant for block in blocks for tenant in block.tenants})
     names = [b.entry.name for b in blocks if expired_entirely(b.entry, b.tenants, cuts_ns)]
     if names:
@@ -57,8 +64,10 @@ def drop_expired(state: State) -> list[str]:
 def forget_deletes(state: State) -> None:
     """Commits once where the manifest lists deletes that no block needs any more."""
     with state.lock:
+        kept = [(block.entry, block.tenants) for block in state.blocks.values()]
+        kept += [(e, state.quarantine.tenants_of(n)) for n, e in state.quarantine.lost.items()]
         needed = [
-            any(needs_delete(b.entry, b.tenants, delete) for b in state.blocks.values())
+            any(needs_delete(entry, tenants, delete) for entry, tenants in kept)
             for delete in state.manifest.deletes
         ]
     if not all(needed):

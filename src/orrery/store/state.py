@@ -40,6 +40,7 @@ from orrery.store.manifest import (
 )
 from orrery.store.metadata import Metadata
 from orrery.store.pins import Pinned, Pins
+from orrery.store.quarantine import Quarantine
 from orrery.store.touches import Touches
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ class State:
     metadata: Metadata
     cancellation: Cancellation
     pins: Pins
+    quarantine: Quarantine
     touches: Touches = field(default_factory=Touches)
     apply_lock: threading.Lock = field(default_factory=threading.Lock)
     commit_lock: threading.Lock = field(default_factory=threading.Lock)
@@ -154,6 +156,28 @@ class State:
         return [
             block.handle.source(block.entry.offset_last, block.entry.deletes_through)
             for block in blocks
+        ]
+
+    def put_block(self, entry: BlockEntry, handle: Block, tenants: Collection[str]) -> None:
+        self.blocks = {**self.blocks, entry.name: OpenBlock(entry, handle, tenants)}
+
+    def whole_blocks(self) -> list[OpenBlock]:
+        """Those that may be rewritten or let go of: what is in quarantine stays as it is."""
+        return [b for name, b in self.blocks.items() if name not in self.quarantine.held]
+
+    def lost_sources(self) -> "list[Source]":
+        """An error for whoever asks for what blocks hold that cannot be opened."""
+        quarantine = self.quarantine
+        return [
+            self.parts.kernels.lost_source(
+                quarantine.message(name),
+                min_ns=entry.min_ns,
+                max_ns=entry.max_ns,
+                tenants=quarantine.held[name].tenants,
+                order=entry.offset_last,
+                deletes_through=entry.deletes_through,
+            )
+            for name, entry in quarantine.lost.items()
         ]
 
     def cuts_ns(self, tenants: Iterable[str]) -> dict[str, int]:
@@ -239,12 +263,14 @@ class State:
                 blocks |= {block.entry.name: block for block in add}
                 following = flushed.next_offset if flushed else self.manifest.next_offset
                 kept = [(block.entry, block.tenants) for block in blocks.values()]
+                lost = {n: e for n, e in self.quarantine.lost.items() if n not in dropped}
+                kept += [(entry, self.quarantine.tenants_of(n)) for n, entry in lost.items()]
                 past = [delete for delete in self.deletes if delete.offset < following]
                 needed = needed_deletes(past, kept)
             manifest = msgspec.structs.replace(
                 self.manifest,
                 made_at_ns=self.parts.clock.now_ns(),
-                blocks=tuple(block.entry for block in blocks.values()),
+                blocks=tuple(entry for entry, _ in kept),
                 deletes=needed,
                 next_offset=following,
                 checkpoints=flushed.checkpoints if flushed else self.manifest.checkpoints,

@@ -195,6 +195,13 @@ class Administration:
         _check_operator(caller, "back up")
         return self._audit.action("backup", actor=_actor(caller), tenant=SYSTEM, relieves=True)
 
+    def quarantine(self, caller: Caller, action: str, block: str) -> AbstractContextManager[None]:
+        """Records that a damaged block was let go of, or taken back."""
+        _check_operator(caller, f"{action} blocks")
+        return self._audit.action(
+            f"quarantine_{action}", actor=_actor(caller), tenant=SYSTEM, relieves=True, block=block
+        )
+
     def check_operator(self, caller: Caller, action: str) -> None:
         _check_operator(caller, action)
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from orrery.errors import OrreryError
 from orrery.store.engine import Store
 from orrery.store.pins import Pinned
+from orrery.store.quarantine import Book, Held
 
 Row = dict[str, object]
 
@@ -37,6 +38,15 @@ class StoreMaintenance:
         threading.Thread(target=work, name="compaction-by-hand", daemon=True).start()
         while (row := await steps.get()) is not None:
             yield row
+
+    def quarantine(self) -> Book:
+        return self._store.quarantine()
+
+    def release_block(self, name: str) -> Held:
+        return self._store.release_block(name)
+
+    def drop_block(self, name: str) -> Held:
+        return self._store.drop_block(name)
 
     def pin(self) -> Pinned:
         return self._store.pin()

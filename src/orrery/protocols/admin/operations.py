@@ -14,6 +14,7 @@ import msgspec
 from orrery.protocols.admin import wire
 from orrery.server.http import Request, Response, Route
 from orrery.store.pins import Pinned
+from orrery.store.quarantine import Book, Held
 from orrery.tenancy.access import Access, Caller, gate
 from orrery.tenancy.administration import Administration, TenantFacts
 from orrery.tenancy.tokens import Permission
@@ -33,6 +34,12 @@ class Maintenance(Protocol):
     def renew_pin(self, pin_id: str, *, log: bool) -> None: ...
 
     def release_pin(self, pin_id: str) -> None: ...
+
+    def quarantine(self) -> Book: ...
+
+    def release_block(self, name: str) -> Held: ...
+
+    def drop_block(self, name: str) -> Held: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +114,23 @@ def _compact(context: Context) -> Response:
     recorded.enter_context(context.administration.compaction(context.caller))
     stream = _lines(context.maintenance.compact(), recorded)
     return Response(200, stream, content_type="application/x-ndjson")
+
+
+def _list_quarantine(context: Context) -> Response:
+    context.administration.check_operator(context.caller, "list blocks in quarantine")
+    return wire.answer(context.maintenance.quarantine())
+
+
+def _release_block(context: Context) -> Response:
+    block = context.parameter("block")
+    with context.administration.quarantine(context.caller, "release", block):
+        return wire.answer(context.maintenance.release_block(block))
+
+
+def _drop_block(context: Context) -> Response:
+    block = context.parameter("block")
+    with context.administration.quarantine(context.caller, "drop", block):
+        return wire.answer(context.maintenance.drop_block(block))
 
 
 def _pin(context: Context) -> Response:
@@ -206,6 +230,30 @@ OPERATIONS = (
         run=_compact,
         gives=dict[str, Any],
         content_type="application/x-ndjson",
+    ),
+    Operation(
+        name="listQuarantine",
+        method="GET",
+        path="/quarantine",
+        summary="Damaged blocks, what of them is damaged, and those that were dropped",
+        run=_list_quarantine,
+        gives=Book,
+    ),
+    Operation(
+        name="releaseBlock",
+        method="POST",
+        path="/quarantine/{block}/release",
+        summary="Take back a block that is whole again; every byte is checked",
+        run=_release_block,
+        gives=Held,
+    ),
+    Operation(
+        name="dropBlock",
+        method="DELETE",
+        path="/quarantine/{block}",
+        summary="Let go of a damaged block and of all its samples, of every tenant",
+        run=_drop_block,
+        gives=Held,
     ),
     Operation(
         name="pin",
