@@ -37,9 +37,12 @@ class Delete:
 
 @dataclass
 class Model:
-    """``state`` is what reads show. A power cut may take back what was acknowledged from memory,
-    down to ``firm``, but only from the end; a crash may bring what was never acknowledged,
-    ``open``, but only from its beginning: each operation whole or not at all."""
+    """One history that may be the true one: ``state`` is what reads show.
+
+    A power cut may take back what was acknowledged from memory, down to ``firm``, but only from
+    the end; a crash may bring what was never acknowledged, ``open``, but only from its beginning:
+    each operation whole or not at all.
+    """
 
     state: dict = field(default_factory=dict)
     firm: dict = field(default_factory=dict)
@@ -68,6 +71,16 @@ class Model:
         """The log has cut off what failed."""
         self.open.clear()
 
+    def drop(self, min_ns, max_ns, found):
+        """What a block held was let go of; False where a deleted sample came to light."""
+        inside = {key: bits for key, bits in found.items() if min_ns <= key[2] <= max_ns}
+        if not inside.keys() <= self.state.keys():
+            return False
+        outside = {key: bits for key, bits in self.state.items() if not min_ns <= key[2] <= max_ns}
+        self.state = self.firm = outside | inside
+        self.soft.clear()
+        return True
+
     def after(self, *, power_cut):
         """Every state in which a store may come up."""
         states = [self.state]
@@ -78,11 +91,6 @@ class Model:
         for operation in self.open:
             states.append(operation.apply(states[-1]))
         return states
-
-    def adopt(self, state):
-        self.state = self.firm = state
-        self.soft.clear()
-        self.open.clear()
 
 
 def visible(state, cuts_ns):

@@ -4,7 +4,8 @@ import os
 import tempfile
 from pathlib import Path
 
-from tests.simulation.world import Step, Violation, World, plan
+from tests.simulation.samples import Violation
+from tests.simulation.world import Step, World, plan
 
 STEP_COUNT = 120
 SHRINK_RUNS_MAX = 400

@@ -11,19 +11,16 @@ import random
 import struct
 from dataclasses import dataclass
 
-import numpy as np
-
 from orrery.errors import Corrupt, OrreryError, Unavailable
-from orrery.kernels.columns import decode_columns
-from orrery.kernels.meter import Meter
-from orrery.kernels.series import encode_series, parse_series
 from orrery.log.local import LogLimits
 from orrery.model.selector import Matcher, Operator, Selector
 from orrery.store.bounds import DAY_NS, HOUR_NS, MINUTE_NS, StoreBounds
+from tests.simulation.damage import DamageSteps
 from tests.simulation.disk import Killed, SimulatedDisk
 from tests.simulation.faults import FaultyKernels, FaultyObjects
 from tests.simulation.model import Delete, Model, Write, difference, visible
-from tests.store.harness import NOW_NS, FakeClock, Running
+from tests.simulation.samples import Violation, batch_of, read, unlimited, within
+from tests.store.harness import FakeClock, Running
 
 TENANTS = ("ant", "bee", "cat")
 RETENTION_DAYS = {"bee": 2.0}
@@ -49,6 +46,9 @@ STEPS = {
     "fill_disk": 2,
     "fail_objects": 3,
     "heal": 6,
+    "damage": 3,
+    "repair": 2,
+    "drop": 1,
 }
 
 
@@ -58,14 +58,6 @@ class Step:
     seed: int
 
 
-class Violation(AssertionError):
-    """The store broke a promise: which one, and how."""
-
-    def __init__(self, promise, cause):
-        super().__init__(f"{promise}: {cause}")
-        self.promise = promise
-
-
 def plan(seed: int, count: int) -> list[Step]:
     """Steps carry chance of their own, so that taking one out leaves the others as they were."""
     chance = random.Random(seed)
@@ -73,7 +65,7 @@ def plan(seed: int, count: int) -> list[Step]:
     return [Step(kind, chance.getrandbits(32)) for kind in kinds]
 
 
-class World:
+class World(DamageSteps):
     """One run. ``seed`` chooses the engine's settings; each step brings its own chance."""
 
     def __init__(self, path, seed):
@@ -83,11 +75,14 @@ class World:
         self.clock = FakeClock()
         self.disk = SimulatedDisk(path, self.chance)
         self.objects = FaultyObjects(None, self.chance)
-        self.model = Model()
+        self.models = [Model()]
+        self.written = {}
+        self.damaged = None
         self.queue = []
         self.number = 0
         self.power_fails = False
         self.is_excused = False
+        self.is_faulty = False
         self.events = []
         self.bounds = StoreBounds(
             head_bytes_flush=chance.choice((20_000, 60_000, 2**30)),
@@ -112,17 +107,7 @@ class World:
     def open(self):
         """Starts the engine; where the disk fails meanwhile, it stays down."""
         try:
-            self.db = Running(
-                self.path,
-                _Core(FaultyKernels(self.disk)),
-                clock=self.clock,
-                disk=self.disk,
-                threaded=False,
-                bounds=self.bounds,
-                log_limits=self.log_limits,
-                wrap_objects=self._wrap,
-                retention_days=RETENTION_DAYS.get,
-            )
+            self.db = self._run()
         except Unavailable as error:
             self.db = None
             self._excuse(error)
@@ -133,29 +118,38 @@ class World:
             raise Violation("no damage was done", repr(error)) from error
         self._settle()
 
+    def _run(self):
+        return Running(
+            self.path,
+            _Core(FaultyKernels(self.disk)),
+            clock=self.clock,
+            disk=self.disk,
+            threaded=False,
+            bounds=self.bounds,
+            log_limits=self.log_limits,
+            wrap_objects=self._wrap,
+            retention_days=RETENTION_DAYS.get,
+        )
+
     def _wrap(self, inner):
         self.objects.inner = inner
         return self.objects
 
     def _settle(self):
-        """What came up is one of the states that may; from now on it is the only one."""
-        found = self.everything()
+        """What came up is one of the states that may."""
         # A failed sync may lose what was acknowledged from memory, as a power cut does.
         forgot = self.power_fails or self.disk.has_forgotten
-        states = self.model.after(power_cut=forgot)
+        states = [state for model in self.models for state in model.after(power_cut=forgot)]
         self.power_fails = self.disk.has_forgotten = False
-        for state in states:
-            if visible(state, self.cuts_ns()) == found:
-                self.model.adopt(state)
-                return
-        expected = visible(states[-1], self.cuts_ns())
-        cause = f"of {len(states)} states, {difference(found, expected)}"
-        raise Violation("after a start", cause)
+        self.models = [
+            Model(state, state) for at, state in enumerate(states) if state not in states[:at]
+        ]
+        self.check("after a start")
 
     def end(self, *, power_cut):
         """The process is gone, or the machine is."""
         for operation, _ in self.queue:
-            self.model.failed(operation)
+            self.each(lambda model, failed=operation: model.failed(failed))
         self.queue.clear()
         if self.db is not None:
             self.events += self.db.events
@@ -221,9 +215,8 @@ class World:
         """A call that raises has written nothing."""
         with self.allowed():
             future = call()
-            if self.model.open:
-                # The log takes appends again only once it has cut off what had failed.
-                self.model.forgotten()
+            # The log takes appends again only once it has cut off what had failed.
+            self.each(Model.forgotten)
             self.queue.append((operation, future))
 
     def step_log(self):
@@ -236,17 +229,25 @@ class World:
             operation, future = self.queue.pop(0)
             error = future.exception()
             if error is None:
-                self.model.acknowledged(operation)
+                self.each(lambda model, done=operation: model.acknowledged(done))
+                self._remember(operation)
             else:
                 self._excuse(error)
-                self.model.failed(operation)
+                self.each(lambda model, failed=operation: model.failed(failed))
+                self._remember(operation)
+
+    def _remember(self, operation):
+        """Every value that a sample may ever have shown."""
+        if isinstance(operation, Write):
+            for name, time, bits in operation.rows:
+                self.written.setdefault((operation.tenant, name, time), set()).add(bits)
 
     def step_flush(self):
         with self.allowed():
             if self.chance.random() < 0.5:
                 self.db.store.maintain_head()
             elif self.db.store.flush():
-                self.model.settled()
+                self.each(Model.settled)
 
     def step_compact(self):
         with self.allowed():
@@ -274,7 +275,7 @@ class World:
                 self._answer()
             self.db.accept.close()
             if self.db.store.flush():
-                self.model.settled()
+                self.each(Model.settled)
         self.db.store.close()
         with self.allowed():
             self.db.plain_log.close()
@@ -307,6 +308,7 @@ class World:
             return None
 
         self.disk.fails = fails
+        self.is_faulty = True
 
     def step_fill_disk(self):
         self.disk.space_left = self.chance.choice((0, 50, 500, 5_000))
@@ -318,6 +320,7 @@ class World:
 
     def step_heal(self):
         """Faults go away; a store that had to stop is started again."""
+        self.is_faulty = False
         self.disk.fails = lambda _call, _path: None
         self.disk.space_left = None
         self.objects.rate = 0.0
@@ -343,25 +346,68 @@ class World:
 
     def _excuse(self, error):
         """Errors are named, and only where something had failed."""
+        if isinstance(error, Corrupt) and self.damaged and self.damaged.entry.name in str(error):
+            return
         if isinstance(error, Corrupt) or not isinstance(error, OrreryError):
             raise Violation("no damage was done", repr(error)) from error
         if not self.is_excused:
             raise Violation("nothing had failed", repr(error)) from error
 
-    def check(self):
-        expected = visible(self.model.state, self.cuts_ns())
-        found = self.everything()
-        if found != expected:
-            raise Violation("reads differ", difference(found, expected))
+    def each(self, change):
+        for model in self.models:
+            change(model)
+
+    def check(self, promise="reads differ"):
+        """Histories that do not show what is read are not the true one; one must be."""
+        parts = list(self.answered())
+        kept, cause = [], ""
+        for model in self.models:
+            expected = visible(model.state, self.cuts_ns())
+            causes = [
+                difference(found, wanted)
+                for tenant, low, high, found in parts
+                if found != (wanted := within(expected, tenant, low, high))
+            ]
+            kept += [] if causes else [model]
+            cause = "; ".join(causes) or cause
+        if not kept:
+            raise Violation(promise, f"of {len(self.models)} histories none: {cause}")
+        self.models = kept
+
+    def answered(self):
+        """(tenant, first time, last time, samples): all there is, in parts where damage keeps it
+        from being answered in one. What is damaged is an error that names the block."""
+        for tenant in TENANTS:
+            yield from self._answered_in(tenant, TIME_MIN_NS, TIME_MAX_NS)
+
+    def _answered_in(self, tenant, low, high):
+        try:
+            yield tenant, low, high, read(self.db.store.snapshot(tenant), tenant, low, high)
+        except Corrupt as error:
+            self._excuse(error)
+            entry = self.damaged.entry
+            if (low, high) != (TIME_MIN_NS, TIME_MAX_NS):
+                return
+            for ends in ((low, entry.min_ns - 1), (entry.max_ns + 1, high)):
+                found = read(self.db.store.snapshot(tenant), tenant, *ends)
+                yield (tenant, *ends, found)
+            # Inside, what is answered at all is right.
+            times = sorted({key[2] for model in self.models for key in model.state})
+            for time in [t for t in times if entry.min_ns <= t <= entry.max_ns][:8]:
+                yield from self._answered_in(tenant, time, time)
 
     def check_labels(self):
         for tenant in TENANTS:
-            names = {n for t, n, _ in visible(self.model.state, self.cuts_ns()) if t == tenant}
+            state = visible(self.models[0].state, self.cuts_ns())
+            names = {n for t, n, _ in state if t == tenant}
             snapshot = self.db.store.snapshot(tenant)
-            listed = snapshot.label_values(
-                tenant, "__name__", [], TIME_MIN_NS, TIME_MAX_NS, unlimited()
-            )
-            if not names <= set(listed):
+            with self.allowed():
+                listed = snapshot.label_values(
+                    tenant, "__name__", [], TIME_MIN_NS, TIME_MAX_NS, unlimited()
+                )
+                if names <= set(listed):
+                    continue
+
                 raise Violation("names are not listed", f"{names - set(listed)} of {tenant}")
 
     def finish(self):
@@ -369,6 +415,7 @@ class World:
         self.disk.calls_left = None
         self.step_heal()
         self.is_excused = False
+        self.step_repair()
         for kind in ("write", "log", "flush", "compact", "compact_all", "restart", "read"):
             self.run(Step(kind, 0))
         if self.db.store.not_ready() is not None:
@@ -381,12 +428,6 @@ class World:
 
     def cuts_ns(self):
         return {t: self.clock.ns - int(days * DAY_NS) for t, days in RETENTION_DAYS.items()}
-
-    def everything(self):
-        out = {}
-        for tenant in TENANTS:
-            out |= read(self.db.store.snapshot(tenant), tenant, TIME_MIN_NS, TIME_MAX_NS)
-        return out
 
     def _series(self):
         # Now and then one that nobody has seen.
@@ -409,39 +450,3 @@ class _Core:
     """What ``Running`` asks of a core."""
 
     kernels: FaultyKernels
-
-
-def unlimited():
-    return Meter(samples_max=2**40, series_max=2**30, deadline_seconds=None)
-
-
-def batch_of(rows):
-    by_name = {}
-    for name, time, bits in rows:
-        by_name.setdefault(name, []).append((time, bits))
-    samples = [sample for found in by_name.values() for sample in found]
-    return decode_columns(
-        [encode_series(name, "", []) for name in by_name],
-        np.cumsum([0, *map(len, by_name.values())]),
-        np.array([time for time, _ in samples], dtype=np.int64),
-        np.array([bits for _, bits in samples], dtype=np.uint64).view(np.float64),
-    )
-
-
-def read(snapshot, tenant, min_ns, max_ns):
-    meter = unlimited()
-    found = snapshot.select(tenant, [], min_ns, max_ns, meter)
-    offsets, times, values = found.samples(0, len(found), min_ns, max_ns, meter)
-    bits = values.view(np.uint64)
-    out = {}
-    for at in range(len(found)):
-        name, _, _ = parse_series(found.canonical(at))
-        for sample in range(offsets[at], offsets[at + 1]):
-            key = (tenant, name, int(times[sample]))
-            if key in out:
-                raise Violation("reads differ", f"{key} is answered twice")
-            out[key] = int(bits[sample])
-    return out
-
-
-assert NOW_NS % (2 * HOUR_NS) == 0

@@ -375,10 +375,11 @@ class PartitionLog:
     def _sync(self) -> None:
         try:
             self._disk.sync_data(self._file)
-        except BaseException:
+        except BaseException as error:
             # The kernel may have dropped the pages: trying again would report success for bytes
-            # that are gone.
+            # that are gone. Nor may the next write, where this one was not for a write.
             self._sync_failed = True
+            self._failure = f"syncing {str(self._segments[-1].path)!r} failed: {error}"
             raise
 
     def _complete(self, group: list[_Entry]) -> None:

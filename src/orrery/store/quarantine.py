@@ -137,6 +137,9 @@ class Quarantine:
         tenants = self.held[name].tenants
         return Everyone() if tenants is None else tenants
 
+    def lost_with_tenants(self) -> list[tuple[BlockEntry, Collection[str]]]:
+        return [(entry, self.tenants_of(name)) for name, entry in self.lost.items()]
+
     def message(self, name: str) -> str:
         held = self.held[name]
         return (

@@ -36,11 +36,14 @@ class Removal:
         offset = delete[0]
         with self._state.lock:
             manifest, blocks = self._state.manifest, list(self._state.blocks.values())
-        found = _concerned(blocks, delete)
+            lost = self._state.quarantine.lost_with_tenants()
+        found = [block.entry for block in _concerned(blocks, delete)]
+        # Nobody can say that it is not in there.
+        found += [entry for entry, tenants in lost if needs_delete(entry, tenants, _entry(delete))]
         is_out = manifest.next_offset > offset and not found
         return Look(
             block_count=len(found),
-            block_bytes=sum(block.entry.byte_count for block in found),
+            block_bytes=sum(entry.byte_count for entry in found),
             log_bytes=self._log_bytes_before(offset),
             committed_ns=manifest.made_at_ns if is_out else None,
         )
@@ -77,8 +80,13 @@ class Removal:
 
 
 def _concerned(blocks: list[OpenBlock], delete: DeleteRow) -> list[OpenBlock]:
+    entry = _entry(delete)
+    return [block for block in blocks if needs_delete(block.entry, block.tenants, entry)]
+
+
+def _entry(delete: DeleteRow) -> DeleteEntry:
     offset, tenant, matchers, min_ns, max_ns = delete
-    entry = DeleteEntry(
+    return DeleteEntry(
         offset=offset,
         tenant=tenant,
         matchers=tuple(matchers),
@@ -86,4 +94,3 @@ def _concerned(blocks: list[OpenBlock], delete: DeleteRow) -> list[OpenBlock]:
         max_ns=max_ns,
         made_at_ns=0,
     )
-    return [block for block in blocks if needs_delete(block.entry, block.tenants, entry)]

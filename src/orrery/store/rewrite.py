@@ -65,7 +65,7 @@ def forget_deletes(state: State) -> None:
     """Commits once where the manifest lists deletes that no block needs any more."""
     with state.lock:
         kept = [(block.entry, block.tenants) for block in state.blocks.values()]
-        kept += [(e, state.quarantine.tenants_of(n)) for n, e in state.quarantine.lost.items()]
+        kept += state.quarantine.lost_with_tenants()
         needed = [
             any(needs_delete(entry, tenants, delete) for entry, tenants in kept)
             for delete in state.manifest.deletes

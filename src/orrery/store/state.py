@@ -263,8 +263,8 @@ class State:
                 blocks |= {block.entry.name: block for block in add}
                 following = flushed.next_offset if flushed else self.manifest.next_offset
                 kept = [(block.entry, block.tenants) for block in blocks.values()]
-                lost = {n: e for n, e in self.quarantine.lost.items() if n not in dropped}
-                kept += [(entry, self.quarantine.tenants_of(n)) for n, entry in lost.items()]
+                lost = self.quarantine.lost_with_tenants()
+                kept += [(entry, tenants) for entry, tenants in lost if entry.name not in dropped]
                 past = [delete for delete in self.deletes if delete.offset < following]
                 needed = needed_deletes(past, kept)
             manifest = msgspec.structs.replace(
