@@ -451,6 +451,7 @@ def _agents(
             kernels=engine.store.kernels,
             clock=clock,
             observe=engine.watch.observe,
+            suspect=engine.store.suspect,
             days=settings.scrub_days,
         )
         agents.append(every(TICK_SECONDS, "scrub", scrub.step))

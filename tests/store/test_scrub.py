@@ -28,6 +28,7 @@ def scrub(db):
         kernels=CORE.kernels,
         clock=db.clock,
         observe=lambda event, fields: db.events.append((event, dict(fields))),
+        suspect=db.store.suspect,
         days=DAYS,
     )
 
@@ -59,6 +60,8 @@ def test_damage_is_told_of(db, scrub):
     told = [fields for event, fields in db.events if event == "damage_found"]
     assert [fields["file"] for fields in told] == [str(path)]
     assert "offset" in told[0]["error"]
+    db.store.maintain_blocks()
+    assert [held.block for held in db.store.quarantine().held] == [victim]
 
 
 def test_what_was_merged_away_meanwhile_is_no_damage(db, scrub):

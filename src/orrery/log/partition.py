@@ -375,11 +375,10 @@ class PartitionLog:
     def _sync(self) -> None:
         try:
             self._disk.sync_data(self._file)
-        except BaseException as error:
+        except BaseException:
             # The kernel may have dropped the pages: trying again would report success for bytes
-            # that are gone. Nor may the next write, where this one was not for a write.
+            # that are gone.
             self._sync_failed = True
-            self._failure = f"syncing {str(self._segments[-1].path)!r} failed: {error}"
             raise
 
     def _complete(self, group: list[_Entry]) -> None:

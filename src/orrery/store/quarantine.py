@@ -19,7 +19,7 @@ from orrery.store.manifest import BlockEntry, partition_prefix
 
 if TYPE_CHECKING:
     from orrery.store.kernels import Block
-    from orrery.store.state import OpenBlock, State
+    from orrery.store.state import State
 
 QUARANTINE_FORMAT = 1
 DROPPED_MAX = 100
@@ -202,24 +202,31 @@ def suspect(state: "State", error: OrreryError) -> None:
 def examine(state: "State") -> None:
     """Looks over the suspects; what is damaged is kept out of compaction from here on."""
     with state.lock:
-        suspects = [state.blocks.get(name) for name in sorted(state.quarantine.suspects)]
-        state.quarantine.suspects.clear()
-    for block in suspects:
+        suspects = sorted(state.quarantine.suspects)
+    for name in suspects:
+        block = state.blocks.get(name)
         if block is not None:
-            _examine_block(state, block)
+            _examine_block(state, block.entry)
+        state.quarantine.suspects.discard(name)
     if not state.quarantine.is_saved:
         save(state)
 
 
-def _examine_block(state: "State", block: "OpenBlock") -> None:
-    rows = [Damage(*row) for row in block.handle.damage()]
-    if not rows:
-        return
+def _examine_block(state: "State", entry: BlockEntry) -> None:
+    """As the file is now, which an open block may have read before."""
+    try:
+        handle, _ = checked_block(state, entry)
+        rows = [Damage(*row) for row in handle.damage()]
+        if not rows:
+            handle.verify()
+            return
+    except Corrupt as error:
+        rows = [Damage(None, entry.min_ns, entry.max_ns, str(error))]
     cause = f"{rows[0].cause}" if len(rows) == 1 else f"{rows[0].cause}, and more"
     tenants = tuple(sorted({row.tenant for row in rows if row.tenant is not None}))
     concerned = None if any(row.tenant is None for row in rows) else tenants
     with state.lock:
-        _hold(state, block.entry, cause, tenants=concerned, damage=tuple(rows))
+        _hold(state, entry, cause, tenants=concerned, damage=tuple(rows))
 
 
 def _hold(

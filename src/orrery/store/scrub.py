@@ -26,6 +26,7 @@ class Scrub:
         kernels: Kernels,
         clock: Clock,
         observe: Observe,
+        suspect: Callable[[Corrupt], None],
         days: float,
     ) -> None:
         self._blocks = blocks
@@ -33,6 +34,7 @@ class Scrub:
         self._kernels = kernels
         self._clock = clock
         self._observe = observe
+        self._suspect = suspect
         self._round_seconds = days * DAY_SECONDS
         self._checked_name = ""
         self._due_bytes = 0.0
@@ -65,6 +67,8 @@ class Scrub:
         except OrreryError as error:
             if entry not in self._blocks():
                 return
+            if isinstance(error, Corrupt):
+                self._suspect(error)
             event = "damage_found" if isinstance(error, Corrupt) else "scrub_failed"
             self._observe(event, {"file": path, "error": str(error)})
         else:
