@@ -154,6 +154,9 @@ class FakeHead:
         self._active.order = offset
 
     def replay(self, record, offset):
+        if not self._active.samples:
+            # Deletes that came before hide nothing of what comes now.
+            self._active.deletes_through = max(self._active.deletes_through, offset - 1)
         content = json.loads(record)
         for tenant, name in content["define"].values():
             self._table.register(tenant, name)
