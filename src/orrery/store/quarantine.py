@@ -279,6 +279,7 @@ def release(state: "State", name: str) -> Held:
         state.quarantine.lost.pop(name, None)
         del state.quarantine.held[name]
         state.put_block(entry, handle, tenants)
+    state.touches.all_changed()
     state.parts.observe("block_released", {"block": name})
     save(state)
     return held
@@ -302,6 +303,7 @@ def drop(state: "State", name: str) -> Held:
         state.quarantine.dropped = (*state.quarantine.dropped, gone)[-DROPPED_MAX:]
 
     state.commit(add=[], drop=[name], swap=swap)
+    state.touches.all_changed()
     state.parts.observe("block_dropped", {"block": name, "samples": held.sample_count})
     save(state)
     return held
