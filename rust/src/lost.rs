@@ -60,6 +60,10 @@ impl Source for LostSource {
         self.check(tenant, range).map(|()| RoaringBitmap::new())
     }
 
+    fn in_block_order(&self, _tenant: &str, _series: &RoaringBitmap) -> Result<Vec<u32>> {
+        Err(self.error())
+    }
+
     fn id(&self, _ordinal: u32) -> SeriesId {
         SeriesId::default()
     }
