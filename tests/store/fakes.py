@@ -148,15 +148,19 @@ class FakeHead:
     def memory_bytes(self):
         return 100 * self.sample_count
 
+    def _begin(self, offset):
+        if not self._active.samples:
+            # Deletes that came before hide nothing of what comes now.
+            self._active.deletes_through = max(self._active.deletes_through, offset - 1)
+
     def apply(self, resolved, offset):
+        self._begin(offset)
         for name, time, value in resolved.rows:
             self._active.samples[resolved.tenant, name, time] = value
         self._active.order = offset
 
     def replay(self, record, offset):
-        if not self._active.samples:
-            # Deletes that came before hide nothing of what comes now.
-            self._active.deletes_through = max(self._active.deletes_through, offset - 1)
+        self._begin(offset)
         content = json.loads(record)
         for tenant, name in content["define"].values():
             self._table.register(tenant, name)
