@@ -56,6 +56,19 @@ def test_a_log_replays_into_another_head() -> None:
     assert head.sample_count == 4
 
 
+def test_a_run_is_replayed_up_to_what_the_store_has_a_part_in() -> None:
+    table = SeriesTable()
+    records = [write(table, time_ns=time_ns).record(1) for time_ns in (1, 2, 3)]
+    records.insert(2, encode_metadata("t", 1, []))
+    head = Head(SeriesTable())
+    assert head.replay_run(records, 7) == 2
+    assert head.sample_count == 6
+    assert head.replay_run(records[3:], 10) == 1
+    with pytest.raises(Corrupt, match=r"cannot replay record 12: .*checksum"):
+        head.replay_run([records[0], records[1][:-1] + b"~"], 11)
+    assert head.freeze(20) is not None
+
+
 def test_a_delete_says_how_many_it_took() -> None:
     table = SeriesTable()
     head = Head(table)

@@ -41,6 +41,7 @@ def _is_due_whole(state: State, before: Checkpoint) -> bool:
     added = len(before.names) - max(before.whole_parts - 1, 0)
     live = state.table.series_count
     return (
-        added >= state.parts.bounds.checkpoints_max
+        not before.names
+        or added >= state.parts.bounds.checkpoints_max
         or before.series_defined > live + live // 2 + DEFINED_SPARE
     )
