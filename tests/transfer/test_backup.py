@@ -338,6 +338,26 @@ def test_damage_is_not_copied(db, target):
     assert backup_ids(target) == []
 
 
+def test_what_is_in_quarantine_is_backed_up_as_it_is(tmp_path, target):
+    with Running(tmp_path / "source", CORE) as db:
+        fill(db)
+        bad, gone = (db.directory.blocks_path / block.name for block in db.store.blocks())
+    content = bytearray(bad.read_bytes())
+    content[-20] ^= 1
+    bad.write_bytes(content)
+    gone.unlink()
+    with Running(tmp_path / "source", CORE) as db:
+        # A round of upkeep, which writes down what was found.
+        db.store.maintain_blocks()
+        rows = list(steps(db, target))
+        held = [one.block for one in db.store.quarantine().held]
+    assert [row["file"] for row in rows if row["event"] == "quarantined"] == [f"blocks/{bad.name}"]
+    bring_back(target, tmp_path / "back")
+    assert (tmp_path / "back" / "blocks" / bad.name).read_bytes() == content
+    with Running(tmp_path / "back", CORE) as db:
+        assert [one.block for one in db.store.quarantine().held] == held
+
+
 def test_a_pin_that_is_not_renewed_is_gone(db, target):
     fill(db)
     db.clock.ns += 10**9

@@ -26,6 +26,8 @@ from orrery.store.metadata import Metadata
 Row = dict[str, object]
 AUDIT_FILE = "audit.log"
 _PARTITIONS = "partitions/"
+_STORE_OWN = re.compile(r"partitions/[0-9]+/(manifest|checkpoints|metadata)/")
+_OFFSET = re.compile(r"offset ([0-9]+)")
 _VERSION = re.compile(r"(.+)/([0-9]{12})")
 
 
@@ -115,10 +117,10 @@ class Verification:
         return set() if manifest is None else set(manifest.objects())
 
     def _documents(self) -> Iterator[Row]:
-        """Every other object is a document: tenants, tokens, usage and what parts add."""
+        """Every other object is a document: tenants, tokens, usage, quarantine, what parts add."""
         versions: dict[str, list[int]] = defaultdict(list)
         for name, _ in self._objects.list(""):
-            if name.startswith(_PARTITIONS):
+            if _STORE_OWN.match(name):
                 continue
             match = _VERSION.fullmatch(name) if name.startswith("control/") else None
             if match is not None:
@@ -199,18 +201,29 @@ class Verification:
             yield {"part": "block", "file": file, "ok": False, "error": f"{cause}: one is missing"}
 
     def _block(self, entry: BlockEntry) -> Iterator[Row]:
+        """A row each place that is damaged; one for the block where it cannot be opened at all."""
         path = self._directory.blocks_path / entry.name
         row: Row = {"part": "block", "file": f"blocks/{entry.name}"}
         bounds = {"min_ns": entry.min_ns, "max_ns": entry.max_ns}
         try:
-            block, summary = self._kernels.open_block(str(path))
-            if summary.byte_count != entry.byte_count:
+            if path.stat().st_size != entry.byte_count:
                 raise Corrupt(
-                    f"it has {summary.byte_count} bytes, the manifest says {entry.byte_count}"
+                    f"it has {path.stat().st_size} bytes, the manifest says {entry.byte_count}"
                 )
-            block.verify()
+            block, _ = self._kernels.open_block(str(path))
         except (OrreryError, OSError) as error:
             yield {**row, "ok": False, **bounds, "error": str(error)}
+            return
+        try:
+            block.verify()
+        except OrreryError as error:
+            places = block.damage()
+            if not places:
+                yield {**row, "ok": False, **bounds, **_offset(str(error)), "error": str(error)}
+            for tenant, min_ns, max_ns, cause in places:
+                whose = {} if tenant is None else {"tenant": tenant}
+                place = {"min_ns": min_ns, "max_ns": max_ns, **_offset(cause)}
+                yield {**row, "ok": False, **whose, **place, "error": cause}
         else:
             yield {**row, "ok": True}
 
@@ -230,6 +243,12 @@ class Verification:
                     yield {**row, "ok": False, "error": f"line {number}: {error}"}
                     return
         yield {**row, "ok": True}
+
+
+def _offset(cause: str) -> Row:
+    """Where in the file, which the core says in words."""
+    found = _OFFSET.search(cause)
+    return {} if found is None else {"offset": int(found[1])}
 
 
 def _checked(row: Row, check: Callable[[], object]) -> Row:

@@ -6,7 +6,7 @@ goes away meanwhile. Called by ``backup``; ``cli`` has the holder that asks a ru
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from orrery.objects.contract import Objects
 from orrery.store.layout import DataDirectory
 from orrery.store.manifest import ManifestStore, encode_manifest, partition_prefix
 from orrery.store.pins import Pinned
+from orrery.store.quarantine import BookStore
 
 READ_BYTES = 1024 * 1024
 _PINNED_FOLDERS = ("manifest/", "checkpoints/", "metadata/")
@@ -65,12 +66,14 @@ class StoppedHolder:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """One file to keep: ``size`` bytes, read when they are wanted, a ``path`` for those on disk."""
+    """One file to keep: ``size`` bytes, read when they are wanted, a ``path`` for those on disk.
+    ``is_doubtful``: the server holds it in quarantine, so it is kept as it is."""
 
     name: str
     size: int
     read: Callable[[], Iterator[bytes]]
     path: Path | None = None
+    is_doubtful: bool = False
 
 
 def _of_bytes(name: str, content: bytes) -> Content:
@@ -174,8 +177,16 @@ class Source:
                         yield _of_file(relative.as_posix(), path.stat().st_size, path)
 
     def blocks(self) -> Iterator[Content]:
+        """Those in quarantine as they are, or not at all where they are gone: a server that starts
+        on the restored directory finds the same damage, and no other."""
+        doubtful = self._quarantined()
         for block in self._pinned.manifest.blocks:
             path = self._directory.blocks_path / block.name
+            name = f"blocks/{block.name}"
+            if block.name in doubtful:
+                if path.exists():
+                    yield replace(_of_file(name, path.stat().st_size, path), is_doubtful=True)
+                continue
             with _reading(block.name):
                 size = path.stat().st_size
             if size != block.byte_count:
@@ -183,7 +194,13 @@ class Source:
                     f"cannot back up block {str(path)!r}: it has {size} bytes, the manifest says "
                     f"{block.byte_count}"
                 )
-            yield _of_file(f"blocks/{block.name}", size, path)
+            yield _of_file(name, size, path)
+
+    def _quarantined(self) -> set[str]:
+        with contextlib.suppress(Corrupt):
+            book = BookStore(self._objects, partition=self._pinned.partition).load()
+            return {held.block for held in book.held}
+        return set()
 
 
 @contextlib.contextmanager
