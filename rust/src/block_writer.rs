@@ -22,6 +22,8 @@ const WRITE_BUFFER_BYTES: usize = 1 << 20;
 /// Longer pages pack a few percent smaller, shorter ones are cheaper to read for a short range.
 pub const PAGE_SAMPLES: usize = 2048;
 const _: () = assert!(PAGE_SAMPLES <= PAGE_SAMPLES_MAX);
+/// A run that changes no more often than once in so many samples takes the longest pages.
+const SAMPLES_PER_CHANGE: usize = 256;
 /// A page of payloads is cut once it holds this much (a single longer payload has a page alone).
 const PAGE_PAYLOAD_BYTES: usize = 1 << 20;
 
@@ -238,7 +240,7 @@ impl BlockWriter {
 
     /// Writes the pages of a run.
     pub fn add_run(&mut self, run: &Run, chunks: &mut Vec<Chunk>) -> Result<()> {
-        let size = page_samples(run.len());
+        let size = page_samples(run);
         let mut from = 0;
         while from < run.len() {
             let to = page_end(run, from, size);
@@ -487,10 +489,23 @@ fn grouped_definitions(definitions: &[u8], rank: &[u32]) -> Result<Grouped> {
     Ok(series)
 }
 
-/// Samples a page where `count` are cut into pages of about one size: no rest remains that would be
+/// Samples a page where the run is cut into pages of about one size: no rest remains that would be
 /// mostly header, or had to be written anew with whatever comes behind it.
-fn page_samples(count: usize) -> usize {
-    count.div_ceil(count.div_ceil(PAGE_SAMPLES).max(1))
+fn page_samples(run: &Run) -> usize {
+    let largest = if is_mostly_constant(run) {
+        PAGE_SAMPLES_MAX
+    } else {
+        PAGE_SAMPLES
+    };
+    run.len().div_ceil(run.len().div_ceil(largest).max(1))
+}
+
+/// Whether a page of it is little more than its header: then few long ones are smaller, and as fast
+/// to read.
+fn is_mostly_constant(run: &Run) -> bool {
+    let pairs = run.values.windows(2);
+    let changes = pairs.filter(|pair| pair[0] != pair[1]).count();
+    changes * SAMPLES_PER_CHANGE <= run.len()
 }
 
 /// One behind the last sample of the page that starts at `from`.

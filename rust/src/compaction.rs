@@ -38,13 +38,16 @@ pub struct BlockRequest<'a> {
 struct Cuts {
     /// Samples that are decoded and merged at a time: of a longer series one slice after another.
     slice_samples_max: usize,
-    /// A page of fewer is joined with its neighbours.
+    /// A page of fewer samples is joined with its neighbours,
     copied_samples_min: usize,
+    /// and so is one of fewer bytes: of nearly constant values, cheaper to write than to keep apart.
+    copied_bytes_min: u32,
 }
 
 const CUTS: Cuts = Cuts {
     slice_samples_max: 1 << 18,
     copied_samples_min: PAGE_SAMPLES / 2,
+    copied_bytes_min: 100,
 };
 
 /// Writes the block at `path`, durable but not yet known to anybody; None (and no file) where
@@ -170,7 +173,9 @@ impl SeriesWriter<'_> {
             let is_alone = reach_ns.is_none_or(|reach_ns| reach_ns < min_ns)
                 && next_ns.is_none_or(|next_ns| max_ns < next_ns);
             reach_ns = reach_ns.max(Some(max_ns));
-            let page = extent.page.filter(|_| is_alone && self.may_copy(&extent));
+            let page = extent
+                .page
+                .filter(|page| is_alone && self.may_copy(&extent, page));
             if count > 0 && (page.is_some() || count + extent.count > self.cuts.slice_samples_max) {
                 slice.max_ns = min_ns.saturating_sub(1);
                 self.merge(series, walks, slice)?;
@@ -217,9 +222,10 @@ impl SeriesWriter<'_> {
     }
 
     /// Whether a page is worth keeping as it is, where nothing overlaps it.
-    fn may_copy(&self, extent: &Extent) -> bool {
-        let is_long = extent.count >= self.cuts.copied_samples_min || self.extents.len() == 1;
-        is_long && self.writer.is_small()
+    fn may_copy(&self, extent: &Extent, page: &PagePlace) -> bool {
+        let is_long = extent.count >= self.cuts.copied_samples_min
+            && page.length >= self.cuts.copied_bytes_min;
+        (is_long || self.extents.len() == 1) && self.writer.is_small()
     }
 
     fn copy(&mut self, walk: &mut Walk<'_>, page: PagePlace, extent: Extent) -> Result<()> {

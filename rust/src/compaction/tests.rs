@@ -418,6 +418,40 @@ fn pages_that_nothing_touches_are_copied() {
 }
 
 #[test]
+fn what_hardly_changes_takes_few_pages() {
+    let scratch = Scratch::new();
+    let level = |i: i64| if i < 7000 { 64.0 } else { 128.0 };
+    let halves = [0..6000, 6000..12_000].map(|half| Plain {
+        series: vec![(
+            "t".into(),
+            series("limit", "", &[]),
+            vec![floats(
+                &half.map(|i| (i * 10, level(i))).collect::<Vec<_>>(),
+            )],
+        )],
+        ..Plain::default()
+    });
+    let blocks: Vec<Arc<dyn Source>> = halves
+        .iter()
+        .enumerate()
+        .map(|(at, half)| {
+            let path = scratch.0.join(format!("{at}.block"));
+            let source = std::slice::from_ref(half);
+            write(source, &[], EVERYTHING, Effort::Small, &path).unwrap();
+            assert_eq!(pages_of(&open(&path)).len(), 1);
+            Arc::new(open(&path)) as Arc<dyn Source>
+        })
+        .collect();
+    write_sources(&blocks, &[], EVERYTHING, Effort::Small, &scratch.file()).unwrap();
+    let merged = open(&scratch.file());
+    assert_eq!(pages_of(&merged).len(), 2);
+    assert_eq!(
+        contents(&merged, EVERYTHING),
+        model(&halves, &[], EVERYTHING)
+    );
+}
+
+#[test]
 fn pages_that_were_written_fast_are_not_copied() {
     let scratch = Scratch::new();
     let plain = noise(0, 5000);
@@ -740,7 +774,7 @@ proptest! {
         }
         let window = TimeRange { min_ns, max_ns: min_ns + span };
         let expected = model(&sources, &deletes, window);
-        let cuts = Cuts { slice_samples_max, copied_samples_min };
+        let cuts = Cuts { slice_samples_max, copied_samples_min, copied_bytes_min: 0 };
         let summary = write_cut(&blocks, &deletes, window, (Effort::Small, cuts), &scratch.file());
         prop_assert_eq!(summary.is_none(), expected.is_empty());
         if summary.is_some() {
