@@ -6,7 +6,7 @@
 
 use crate::error::{CoreError, Result};
 use crate::live_order::in_block_order;
-use crate::pending::{Part, Pending, Place, order_by};
+use crate::pending::{Order, Part, Pending};
 use crate::prefetch::prefetch;
 use crate::record_samples::{Columns, Kinds};
 use crate::sample::{Kind, Run};
@@ -96,8 +96,8 @@ impl Generation {
     }
 
     /// Takes a batch in, for readers to see from now on.
-    pub(crate) fn append(&self, tenant: &Tenant, part: Part) -> Result<()> {
-        let columns = &part.columns;
+    pub(crate) fn append(&self, tenant: &Tenant, part: Part<'_>) -> Result<()> {
+        let columns = part.columns;
         if columns.values.is_empty() {
             return Ok(());
         }
@@ -108,10 +108,32 @@ impl Generation {
         self.sample_count
             .fetch_add(columns.values.len() as u64, Relaxed);
         self.heap_bytes.fetch_add(columns.heap.len(), Relaxed);
-        self.memory_bytes.fetch_add(part.memory_bytes(), Relaxed);
         let mut pending = self.pending.lock();
-        if pending.push(part) {
-            self.spread(&mut pending)?;
+        match columns.kinds {
+            Kinds::Constant(kind) if !kind.uses_heap() => {
+                self.memory_bytes
+                    .fetch_add(Pending::part_bytes(part), Relaxed);
+                if pending.push(part, kind) {
+                    self.spread(&mut pending)?;
+                }
+                Ok(())
+            }
+            _ => {
+                self.spread(&mut pending)?;
+                self.append_mixed(part)
+            }
+        }
+    }
+
+    /// Appends a batch with payloads or several kinds at once, behind all that was pending.
+    fn append_mixed(&self, part: Part<'_>) -> Result<()> {
+        let mut order = Order::default();
+        order.sort(part.references, STRIPE_COUNT, stripe_of);
+        for (stripe, keys) in order.groups() {
+            let mut locked = Locked::new(self, stripe);
+            for &key in keys {
+                append_key(&self.table, &mut locked.stripe, part, key as usize)?;
+            }
         }
         Ok(())
     }
@@ -133,22 +155,18 @@ impl Generation {
     /// Appends what is pending to its series. Where that fails everything stays pending: what is
     /// appended twice is the same sample twice, of which readers see one.
     fn spread(&self, pending: &mut Pending) -> Result<()> {
-        if pending.parts.is_empty() {
+        if pending.is_empty() {
             return Ok(());
         }
-        let order = order_by(&pending.parts, STRIPE_COUNT, stripe_of);
-        let parts: Vec<PartView<'_>> = pending.parts.iter().map(PartView::new).collect();
-        let mut start = 0;
-        for (stripe, &end) in order.ends.iter().enumerate() {
-            let keys = &order.keys[start as usize..end as usize];
-            start = end;
-            if !keys.is_empty() {
-                let mut locked = Locked::new(self, stripe);
-                append_keys(&self.table, &mut locked.stripe, keys, &parts)?;
-            }
+        pending
+            .order
+            .sort(&pending.references, STRIPE_COUNT, stripe_of);
+        for (stripe, rows) in pending.order.groups() {
+            let mut locked = Locked::new(self, stripe);
+            append_rows(&self.table, &mut locked.stripe, rows, pending)?;
         }
-        self.memory_bytes.fetch_sub(pending.memory_bytes, Relaxed);
-        *pending = Pending::default();
+        self.memory_bytes.fetch_sub(pending.memory_bytes(), Relaxed);
+        pending.clear();
         Ok(())
     }
 
@@ -248,47 +266,22 @@ impl Drop for Locked<'_> {
     }
 }
 
-/// How many keys ahead slots and rows are asked for: a miss takes about as long as so many appends.
+/// How many rows ahead slots and rows are asked for: a miss takes about as long as so many appends.
 const SLOTS_AHEAD: usize = 16;
 const ROWS_AHEAD: usize = 8;
 
-/// A part with what the walk over its keys needs at hand.
-struct PartView<'a> {
-    references: &'a [u32],
-    columns: &'a Columns,
-    /// The kind of all its samples, where that is one and no payloads are to be copied.
-    plain_kind: Option<Kind>,
-}
-
-impl<'a> PartView<'a> {
-    fn new(part: &'a Part) -> Self {
-        let plain_kind = match part.columns.kinds {
-            Kinds::Constant(kind) if !kind.uses_heap() => Some(kind),
-            _ => None,
-        };
-        Self {
-            references: &part.references,
-            columns: &part.columns,
-            plain_kind,
-        }
-    }
-}
-
-fn append_keys(
+fn append_rows(
     table: &SeriesTable,
     stripe: &mut Stripe,
-    keys: &[Place],
-    parts: &[PartView<'_>],
+    rows: &[u32],
+    pending: &Pending,
 ) -> Result<()> {
     let is_large = stripe.exceeds_caches();
-    for (at, place) in keys.iter().enumerate() {
+    let place_at = |at: usize| Some(place_of(pending.references[*rows.get(at)? as usize]));
+    let mut kinds = pending.kinds.iter().copied();
+    let (mut kind, mut kind_end) = (Kind::Float64, 0);
+    for (at, &row) in rows.iter().enumerate() {
         if is_large {
-            let place_at = |at: usize| {
-                let ahead = keys.get(at)?;
-                Some(place_of(
-                    parts[ahead.part as usize].references[ahead.key as usize],
-                ))
-            };
             if let Some(place) = place_at(at + SLOTS_AHEAD) {
                 stripe.prefetch_slot(place);
             }
@@ -296,53 +289,60 @@ fn append_keys(
                 stripe.prefetch_row(place);
             }
         }
-        let part = &parts[place.part as usize];
-        let columns = part.columns;
-        let key = place.key as usize;
-        let reference = part.references[key];
-        let end = columns.key_ends[key] as usize;
-        let start = match key {
-            0 => 0,
-            _ => columns.key_ends[key - 1] as usize,
-        };
-        if let Some(kind) = part.plain_kind
-            && end == start + 1
-            && stripe.push(
-                place_of(reference),
-                kind,
-                columns.times_ns[start],
-                columns.values[start],
-            )
-        {
-            continue;
+        while row >= kind_end {
+            let Some(next) = kinds.next() else { break };
+            (kind, kind_end) = next;
         }
-        append_key(table, stripe, reference, columns, start..end)?;
+        let row = row as usize;
+        let (reference, time_ns) = (pending.references[row], pending.times_ns[row]);
+        let (place, bits) = (place_of(reference), pending.values[row]);
+        if !stripe.push(place, kind, time_ns, bits) {
+            append_run(table, stripe, reference, kind, &[time_ns], &[bits], &[])?;
+        }
     }
     Ok(())
 }
 
 #[cold]
-fn append_key(
+fn append_run(
     table: &SeriesTable,
     stripe: &mut Stripe,
     reference: u32,
-    columns: &Columns,
-    samples: std::ops::Range<usize>,
+    kind: Kind,
+    times_ns: &[i64],
+    values: &[u64],
+    heap: &[u8],
 ) -> Result<()> {
-    let mut from = samples.start;
-    while from < samples.end {
+    let place = place_of(reference);
+    let (is_first, outcome) = stripe.append(place, kind, times_ns, values, heap);
+    if is_first {
+        table.0.store.hot(reference).hold();
+    }
+    outcome
+}
+
+/// Appends the samples of a key, stretch by stretch of one kind.
+fn append_key(table: &SeriesTable, stripe: &mut Stripe, part: Part<'_>, key: usize) -> Result<()> {
+    let (reference, columns) = (part.references[key], part.columns);
+    let end = columns.key_ends[key] as usize;
+    let before = key.checked_sub(1).map(|before| columns.key_ends[before]);
+    let mut from = before.unwrap_or(0) as usize;
+    while from < end {
         let kind = columns.kinds.at(from);
         let mut until = from + 1;
-        while until < samples.end && columns.kinds.at(until) == kind {
+        while until < end && columns.kinds.at(until) == kind {
             until += 1;
         }
         let (times_ns, values) = (&columns.times_ns[from..until], &columns.values[from..until]);
-        let place = place_of(reference);
-        let (is_first, outcome) = stripe.append(place, kind, times_ns, values, &columns.heap);
-        if is_first {
-            table.0.store.hot(reference).hold();
-        }
-        outcome?;
+        append_run(
+            table,
+            stripe,
+            reference,
+            kind,
+            times_ns,
+            values,
+            &columns.heap,
+        )?;
         from = until;
     }
     Ok(())

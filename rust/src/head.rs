@@ -8,10 +8,10 @@ use crate::generation::Generation;
 use crate::pending::Part;
 use crate::record::{Record, RecordKind, corrupt};
 use crate::record_control::decode_delete;
-use crate::record_samples::{Samples, decode_samples};
+use crate::record_samples::{Columns, Samples, decode_samples};
 use crate::resolve::Resolved;
 use crate::selector::Matcher;
-use crate::series_table::{Admitted, SeriesTable, Table, Tenant};
+use crate::series_table::{Admitted, Flight, SeriesTable, Table, Tenant};
 use crate::source::{Source, TimeRange};
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
@@ -84,11 +84,11 @@ impl Head {
     /// first of another kind; says how many. One thread finds the series, another one appends.
     pub fn replay_run<R: AsRef<[u8]>>(&self, records: &[R], first_offset: u64) -> Result<usize> {
         let active = self.active.read();
-        let (sender, receiver) = sync_channel::<(Arc<Tenant>, Part)>(REPLAY_PARTS_AHEAD);
+        let (sender, receiver) = sync_channel::<Replayed>(REPLAY_PARTS_AHEAD);
         std::thread::scope(|scope| {
             let appender = scope.spawn(|| {
                 let mut parts = receiver.into_iter();
-                parts.try_for_each(|(tenant, part)| active.append(&tenant, part))
+                parts.try_for_each(|part| active.append(&part.tenant, part.part()))
             });
             let mut count = 0;
             let mut outcome = Ok(());
@@ -137,15 +137,14 @@ impl Head {
     }
 
     fn replay_samples(&self, record: &Record<'_>, offset: u64) -> Result<u64> {
-        let (tenant, part) = self.prepare_samples(record)?;
+        let replayed = self.prepare_samples(record)?;
         let active = self.active.read();
         self.note_offset(offset);
-        let count = part.columns.values.len() as u64;
-        active.append(&tenant, part)?;
-        Ok(count)
+        active.append(&replayed.tenant, replayed.part())?;
+        Ok(replayed.columns.values.len() as u64)
     }
 
-    fn prepare_samples(&self, record: &Record<'_>) -> Result<(Arc<Tenant>, Part)> {
+    fn prepare_samples(&self, record: &Record<'_>) -> Result<Replayed> {
         let samples = decode_samples(record)?;
         let tenant = self.table.0.tenant(record.tenant)?;
         let flight = self.table.0.begin_flight();
@@ -162,12 +161,12 @@ impl Head {
             }
             start = end as usize;
         }
-        let part = Part {
-            references: Arc::new(references),
-            columns: Arc::new(samples.columns),
-            _flight: Arc::new(flight),
-        };
-        Ok((tenant, part))
+        Ok(Replayed {
+            tenant,
+            references,
+            columns: samples.columns,
+            flight: Arc::new(flight),
+        })
     }
 
     /// Takes matching samples out of the active generation; says how many. Frozen ones and blocks
@@ -269,10 +268,28 @@ impl Head {
 
 /// What a record holds for the head.
 enum Prepared {
-    Samples((Arc<Tenant>, Part)),
+    Samples(Replayed),
     Nothing,
     /// A delete or metadata, which the store has a part in.
     Control,
+}
+
+/// A record of samples with its series found.
+struct Replayed {
+    tenant: Arc<Tenant>,
+    references: Vec<u32>,
+    columns: Columns,
+    flight: Arc<Flight>,
+}
+
+impl Replayed {
+    fn part(&self) -> Part<'_> {
+        Part {
+            references: &self.references,
+            columns: &self.columns,
+            flight: &self.flight,
+        }
+    }
 }
 
 /// References of a record's ids, after registering what it defines.

@@ -50,11 +50,11 @@ pub struct Resolved {
     pub(crate) tenant: Arc<Tenant>,
     flight: Arc<Flight>,
     /// Series of each kept key, and its id.
-    pub(crate) references: Arc<Vec<u32>>,
+    pub(crate) references: Vec<u32>,
     ids: Vec<SeriesId>,
     /// Where all series were defined: how often definitions had been forgotten by then.
     defined_at: Option<u64>,
-    pub(crate) columns: Arc<Columns>,
+    pub(crate) columns: Columns,
     has_repeats: bool,
     pub shards: (u16, u16),
     pub rejected: Vec<Rejection>,
@@ -77,12 +77,12 @@ impl Resolved {
         self.columns.times_ns.iter().copied().min()
     }
 
-    /// What the head takes; nothing is copied.
-    pub(crate) fn part(&self) -> Part {
+    /// What the head takes.
+    pub(crate) fn part(&self) -> Part<'_> {
         Part {
-            references: self.references.clone(),
-            columns: self.columns.clone(),
-            _flight: self.flight.clone(),
+            references: &self.references,
+            columns: &self.columns,
+            flight: &self.flight,
         }
     }
 
@@ -112,7 +112,7 @@ impl Resolved {
         if self.defined_at == Some(self.table.forgotten.load(Relaxed)) {
             return Ok(definitions);
         }
-        for &reference in self.references.iter() {
+        for &reference in &self.references {
             let hot = self.table.store.hot(reference);
             if !hot.has(DEFINED) && !hot.set(DEFINED) {
                 let mut canonical = Vec::new();
@@ -231,10 +231,10 @@ impl SeriesTable {
             table: self.0.clone(),
             tenant,
             flight: Arc::new(flight),
-            references: Arc::new(references),
+            references,
             ids,
             defined_at,
-            columns: Arc::new(columns),
+            columns,
             has_repeats,
             shards,
             rejected: refusals.listed,

@@ -472,7 +472,7 @@ fn threads_agree_on_references() {
     let table = SeriesTable::default();
     let series = numbered(2000);
     let found: Vec<Vec<u32>> = std::thread::scope(|scope| {
-        let resolve_all = || resolve(&table, "a", &at(1, &series)).references.to_vec();
+        let resolve_all = || resolve(&table, "a", &at(1, &series)).references.clone();
         let threads: Vec<_> = (0..4).map(|_| scope.spawn(resolve_all)).collect();
         threads
             .into_iter()

@@ -1,0 +1,110 @@
+"""What a written value costs in the core, step by step, without server, log and interpreter.
+
+`python bench/steps.py` decodes, resolves, records, frames, applies and flushes the bodies of
+bench/ingest.py (TSBS cpu-only) in this process, on one thread, and prints its CPU time divided by
+the values, of the last of `--rounds`: the first one registers the series and fetches memory.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+from time import process_time_ns
+
+import tsbs
+
+from orrery.kernels.compaction import write_block
+from orrery.kernels.head import Head
+from orrery.kernels.line_protocol import decode_line_protocol
+from orrery.kernels.log_frames import encode_frames
+from orrery.kernels.remote_write import decode_remote_write_1
+from orrery.kernels.series_table import ResolveBounds, SeriesTable
+
+BOUNDS = ResolveBounds(
+    time_min_ns=0,
+    time_max_ns=2**62,
+    active_series_max=2**62,
+    new_series_allowed=True,
+    label_count_max=100,
+    label_bytes_max=1000,
+)
+BODY_BYTES_MAX = 1 << 30
+
+
+class Steps:
+    """CPU nanoseconds by step."""
+
+    def __init__(self) -> None:
+        self.spent_ns: dict[str, int] = {}
+        self._since = process_time_ns()
+
+    def begin(self) -> None:
+        self._since = process_time_ns()
+
+    def done(self, step: str) -> None:
+        now = process_time_ns()
+        self.spent_ns[step] = self.spent_ns.get(step, 0) + now - self._since
+        self._since = process_time_ns()
+
+
+def ingest(steps: Steps, table: SeriesTable, head: Head, body: bytes, offset: int) -> int:
+    steps.begin()
+    if body.startswith(b"cpu,"):
+        batch = decode_line_protocol(body, precision_ns=1, now_ns=0)
+    else:
+        batch = decode_remote_write_1(body, encoding="snappy", size_bytes_max=BODY_BYTES_MAX)
+    steps.done("decode")
+    resolved = table.resolve("bench", batch, defaults=[], forced=[], bounds=BOUNDS)
+    steps.done("resolve")
+    record = resolved.record(1)
+    encode_frames([record], offset=offset, synced=0)
+    steps.done("record and frame")
+    head.apply(resolved, offset)
+    steps.done("apply")
+    return resolved.sample_count
+
+
+def flush(steps: Steps, head: Head, next_offset: int, folder: Path) -> None:
+    steps.begin()
+    generation = head.freeze(next_offset)
+    assert generation is not None
+    steps.done("apply")
+    for effort in ("fast", "small"):
+        write_block(
+            [generation.source()],
+            [],
+            folder / f"{effort}-{next_offset}",
+            min_ns=0,
+            max_ns=2**62,
+            keep_from_ns={},
+            effort=effort,
+        )
+        steps.done(f"flush, {effort}")
+    head.release(generation)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--protocol", choices=("remote", "line"), default="remote")
+    parser.add_argument("--hosts", type=int, default=1000)
+    parser.add_argument("--hours", type=float, default=0.5)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    workload = tsbs.Workload(options.hosts, options.hours)
+    is_line = options.protocol == "line"
+    bodies = list((tsbs.line_bodies if is_line else tsbs.remote_write_bodies)(workload))
+    table = SeriesTable()
+    head = Head(table)
+    steps, count, offset = Steps(), 0, 0
+    with tempfile.TemporaryDirectory(prefix="orrery-steps-") as folder:
+        for _ in range(options.rounds):
+            steps, count = Steps(), 0
+            for body in bodies:
+                count += ingest(steps, table, head, body, offset)
+                offset += 1
+            flush(steps, head, offset, Path(folder))
+    for step, spent_ns in steps.spent_ns.items():
+        print(f"{step:<20}{spent_ns / count:>8.1f} ns/value")
+
+
+if __name__ == "__main__":
+    main()
