@@ -218,6 +218,7 @@ class World(DamageSteps):
             # The log takes appends again only once it has cut off what had failed.
             self.each(Model.forgotten)
             self.queue.append((operation, future))
+            self._remember(operation)
 
     def step_log(self):
         if self.db.plain_log.write_queued(0):
@@ -230,11 +231,9 @@ class World(DamageSteps):
             error = future.exception()
             if error is None:
                 self.each(lambda model, done=operation: model.acknowledged(done))
-                self._remember(operation)
             else:
                 self._excuse(error)
                 self.each(lambda model, failed=operation: model.failed(failed))
-                self._remember(operation)
 
     def _remember(self, operation):
         """Every value that a sample may ever have shown."""

@@ -6,6 +6,7 @@ found anew by every opening, one that is damaged inside by every read that meets
 Called by recovery, compaction and the engine.
 """
 
+import contextlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -268,6 +269,13 @@ def save(state: "State") -> None:
         raise
 
 
+def _save_or_later(state: "State") -> None:
+    """What was decided holds already: whoever decided it is not told that it failed."""
+    state.quarantine.is_saved = False
+    with contextlib.suppress(Unavailable):
+        save(state)
+
+
 def release(state: "State", name: str) -> Held:
     """Takes a block back once it is whole again, byte by byte; ``Corrupt`` where it is not."""
     held = _held(state, name, "release")
@@ -281,7 +289,7 @@ def release(state: "State", name: str) -> Held:
         state.put_block(entry, handle, tenants)
     state.touches.all_changed()
     state.parts.observe("block_released", {"block": name})
-    save(state)
+    _save_or_later(state)
     return held
 
 
@@ -305,7 +313,7 @@ def drop(state: "State", name: str) -> Held:
     state.commit(add=[], drop=[name], swap=swap)
     state.touches.all_changed()
     state.parts.observe("block_dropped", {"block": name, "samples": held.sample_count})
-    save(state)
+    _save_or_later(state)
     return held
 
 
