@@ -112,7 +112,7 @@ class DamageSteps:
 
     def step_drop(self):
         """An operator lets go of what was in the block; what lay beneath may come to light."""
-        if self.damaged is None or self.is_faulty or self.disk.calls_left is not None:
+        if self.damaged is None or self.is_faulty or self.is_excused or self.disk.calls_left:
             # Cut off in the middle, either may have happened: an operator looks again.
             return
         entry = self.damaged.entry
