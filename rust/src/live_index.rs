@@ -138,6 +138,10 @@ fn span(bytes: &[u8], at: &mut usize) -> Result<Range<usize>> {
 }
 
 impl LiveIndex {
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     pub fn memory_bytes(&self) -> usize {
         self.memory_bytes
     }

@@ -131,7 +131,36 @@ pub struct Cold {
 
 struct Chunk {
     hot: Box<[Hot]>,
-    cold: RwLock<Vec<Cold>>,
+    cold: RwLock<ColdRows>,
+}
+
+/// Rows that are allocated while a series of the chunk lives.
+#[derive(Default)]
+struct ColdRows {
+    rows: Vec<Cold>,
+    live_count: usize,
+}
+
+impl ColdRows {
+    fn put(&mut self, at: usize, cold: Cold) {
+        if self.rows.is_empty() {
+            self.rows = vec![Cold::default(); CHUNK_SIZE];
+        }
+        self.rows[at] = cold;
+        self.live_count += 1;
+    }
+
+    fn take(&mut self, at: usize) -> Cold {
+        let Some(row) = self.rows.get_mut(at) else {
+            return Cold::default();
+        };
+        let cold = std::mem::take(row);
+        self.live_count -= 1;
+        if self.live_count == 0 {
+            self.rows = Vec::new();
+        }
+        cold
+    }
 }
 
 #[derive(Default)]
@@ -170,11 +199,13 @@ impl SeriesStore {
         }
     }
 
-    /// Runs `look` on the cold facts; None for a reference that was never given out.
+    /// Runs `look` on the cold facts; None where no series is, or none is left around it.
     pub fn cold<T>(&self, reference: u32, look: impl FnOnce(&Cold) -> T) -> Option<T> {
         let chunk = self.chunk(reference)?;
         let cold = chunk.cold.read();
-        Some(look(&cold[reference as usize & (CHUNK_SIZE - 1)]))
+        cold.rows
+            .get(reference as usize & (CHUNK_SIZE - 1))
+            .map(look)
     }
 
     /// A reference that nobody has, for `fill` or `recycle`.
@@ -197,7 +228,7 @@ impl SeriesStore {
     pub fn fill(&self, reference: u32, tenant: u32, id: SeriesId, shard: u16, texts: Box<[u8]>) {
         let chunk = self.chunks[(reference >> CHUNK_BITS) as usize].get_or_init(|| Chunk {
             hot: (0..CHUNK_SIZE).map(|_| Hot::default()).collect(),
-            cold: RwLock::new(vec![Cold::default(); CHUNK_SIZE]),
+            cold: RwLock::default(),
         });
         let at = reference as usize & (CHUNK_SIZE - 1);
         let hot = &chunk.hot[at];
@@ -207,11 +238,12 @@ impl SeriesStore {
         let mut roster = self.roster.lock();
         roster.live_count += 1;
         roster.texts_bytes += texts.len();
-        chunk.cold.write()[at] = Cold {
+        let cold = Cold {
             tenant,
             round: roster.rounds_done + 1,
             texts,
         };
+        chunk.cold.write().put(at, cold);
         hot.state
             .store(u32::from(shard) & SHARD_MASK | LIVE, Relaxed);
     }
@@ -222,7 +254,7 @@ impl SeriesStore {
             return Cold::default();
         };
         let at = reference as usize & (CHUNK_SIZE - 1);
-        let cold = std::mem::take(&mut chunk.cold.write()[at]);
+        let cold = chunk.cold.write().take(at);
         chunk.hot[at].state.store(0, Relaxed);
         let mut roster = self.roster.lock();
         roster.live_count -= 1;
@@ -252,11 +284,14 @@ impl SeriesStore {
 
     pub fn memory_bytes(&self) -> usize {
         let roster = self.roster.lock();
-        let chunk_count = (roster.next as usize).div_ceil(CHUNK_SIZE);
-        let chunk_bytes = CHUNK_SIZE * (size_of::<Hot>() + size_of::<Cold>());
+        let made = self.chunks.iter().filter_map(OnceLock::get);
+        let rows_bytes = |chunk: &Chunk| chunk.cold.read().rows.len() * size_of::<Cold>();
+        let chunks: usize = made
+            .map(|chunk| CHUNK_SIZE * size_of::<Hot>() + rows_bytes(chunk))
+            .sum();
         let directory = CHUNK_COUNT_MAX * size_of::<OnceLock<Chunk>>();
         // Each box costs its allocator's header and rounding as well.
         let texts = roster.texts_bytes + roster.live_count * 16;
-        chunk_count * chunk_bytes + directory + texts + roster.free.capacity() * 4
+        chunks + directory + texts + roster.free.capacity() * 4
     }
 }

@@ -30,9 +30,9 @@ use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use roaring::RoaringBitmap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
-use std::ops::Range;
-use std::sync::Arc;
+use std::ops::{Deref, DerefMut, Range};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 /// Stands for no series in columns of references.
@@ -62,9 +62,29 @@ pub(crate) enum Admitted {
 }
 
 #[derive(Default)]
-pub(crate) struct TenantState {
+pub(crate) struct LiveSeries {
     by_id: NumberTable,
     index: LiveIndex,
+}
+
+/// The live series of one tenant; takes next to nothing while there are none.
+#[derive(Default)]
+pub(crate) struct TenantState(Option<Box<LiveSeries>>);
+
+static NO_LIVE_SERIES: LazyLock<LiveSeries> = LazyLock::new(LiveSeries::default);
+
+impl Deref for TenantState {
+    type Target = LiveSeries;
+
+    fn deref(&self) -> &LiveSeries {
+        self.0.as_deref().unwrap_or(&NO_LIVE_SERIES)
+    }
+}
+
+impl DerefMut for TenantState {
+    fn deref_mut(&mut self) -> &mut LiveSeries {
+        self.0.get_or_insert_default()
+    }
 }
 
 pub struct Tenant {
@@ -351,6 +371,9 @@ impl Table {
         state.by_id.remove(hash, reference);
         let cold = self.store.remove(reference);
         state.index.remove(reference, &cold.texts);
+        if state.index.is_empty() {
+            state.0 = None;
+        }
     }
 
     /// Appends the canonical bytes of a series to `out`. The caller keeps the reference in flight
