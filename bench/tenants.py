@@ -130,8 +130,12 @@ def memory(options: argparse.Namespace) -> None:
         report("flushed")
         for hours in (2, 2, 24):
             pass_time(engine, clock, hours)
-            usage.write()
             report(f"idle for {hours} h more")
+        for _ in range(options.others):
+            write_round(engine, range(64), options.series)
+            clock.ns += 15 * SECOND_NS
+        pass_time(engine, clock, 2)
+        report("others wrote meanwhile")
         engine.close()
 
 
@@ -221,6 +225,7 @@ def main() -> None:
     of_memory.add_argument("--tenants", type=int, default=100_000)
     of_memory.add_argument("--series", type=int, default=50)
     of_memory.add_argument("--rounds", type=int, default=3)
+    of_memory.add_argument("--others", type=int, default=500, help="rounds of 64 busy tenants")
     of_memory.add_argument("--no-usage", dest="usage", action="store_false")
     of_memory.set_defaults(run=memory)
     of_fairness = parts.add_parser("fairness")
