@@ -175,7 +175,7 @@ def compare_blocks(hosts: int) -> None:
 def report_block(name: str, sources: list[_core.Source], path: Path, effort: pages.Effort) -> None:
     before = time.process_time_ns()
     summary = write_block(
-        sources, [], path, min_ns=-(2**63), max_ns=2**63 - 1, keep_from_ns={}, effort=effort
+        sources, [], path, min_ns=-(2**63), max_ns=2**63 - 1, keep={}, effort=effort
     )
     spent_ns = time.process_time_ns() - before
     assert summary is not None

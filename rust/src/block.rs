@@ -11,6 +11,8 @@ use crate::index::{SeriesSymbols, Symbols, TenantIndex};
 use crate::label_rows::LabelRowsBuilder;
 use crate::mmap::map_file;
 use crate::pages;
+use crate::rollup::Row;
+use crate::rollup_pages::{ALL_COLUMNS, RowReader};
 use crate::sample::Run;
 use crate::section::{SECTION_KINDS, SECTION_SETTLED, Section, SectionEntry, SectionKind};
 use crate::selector::{Matcher, Target, select_in};
@@ -92,6 +94,15 @@ impl Block {
         TimeRange {
             min_ns: self.footer.min_ns,
             max_ns: self.footer.max_ns,
+        }
+    }
+
+    /// Where the samples lie that are behind times of this block: rows stand at their buckets' ends.
+    fn reach(&self, times: TimeRange) -> TimeRange {
+        let before_ns = (self.footer.resolution_ns - 1).max(0);
+        TimeRange {
+            min_ns: times.min_ns.saturating_sub(before_ns),
+            max_ns: times.max_ns,
         }
     }
 
@@ -290,6 +301,7 @@ impl Block {
             max_ns: i64::MAX,
         };
         let (mut runs, mut kept) = (Vec::new(), Kept::default());
+        let (mut rows, mut row_reader) = (Vec::new(), RowReader::new(self));
         for ordinal in 0..self.footer.series_count {
             canonical.clear();
             self.put_canonical(ordinal, &mut canonical)?;
@@ -298,6 +310,12 @@ impl Block {
                 return Err(CoreError::Corrupt(format!(
                     "section ids: the id of series {ordinal} is not its own"
                 )));
+            }
+            if self.footer.resolution_ns != 0 {
+                rows.clear();
+                row_reader.read(ordinal, everything, ALL_COLUMNS, &mut rows)?;
+                sample_count += rows.len() as u64;
+                continue;
             }
             runs.clear();
             kept.read(self, ordinal, everything, &mut runs)?;
@@ -380,11 +398,11 @@ impl BlockSource {
     fn row(&self, tenant: &str, range: TimeRange) -> Result<Option<TenantRow>> {
         let row = self.block.tenant(tenant)?;
         Ok(row.filter(|row| {
-            TimeRange {
+            let own = TimeRange {
                 min_ns: row.min_ns,
                 max_ns: row.max_ns,
-            }
-            .overlaps(&range)
+            };
+            row.series_count > 0 && self.block.reach(own).overlaps(&range)
         }))
     }
 
@@ -457,7 +475,16 @@ impl Source for BlockSource {
     }
 
     fn time_range(&self) -> Option<TimeRange> {
-        Some(self.block.time_range())
+        let range = self.block.time_range();
+        (self.block.footer.series_count > 0).then(|| self.block.reach(range))
+    }
+
+    fn resolution_ns(&self) -> i64 {
+        self.block.footer.resolution_ns
+    }
+
+    fn rows(&self, ordinal: u32, range: TimeRange, columns: u16, out: &mut Vec<Row>) -> Result<()> {
+        self.named(RowReader::new(&self.block).read(ordinal, range, columns, out))
     }
 
     fn select(

@@ -7,6 +7,7 @@ use crate::block::Block;
 use crate::block_layout::TenantRow;
 use crate::block_reader::Kept;
 use crate::error::Result;
+use crate::rollup_pages::{ALL_COLUMNS, RowReader};
 use crate::source::TimeRange;
 use std::collections::BTreeSet;
 
@@ -44,21 +45,28 @@ pub fn find_damage(block: &Block) -> Vec<Damage> {
 
 fn check_tenant(block: &Block, row: &TenantRow, found: &mut Vec<Damage>) {
     let (mut kept, mut runs) = (Kept::default(), Vec::new());
+    let (mut row_reader, mut rows) = (RowReader::new(block), Vec::new());
+    let mut read = |ordinal, range| {
+        if block.footer().resolution_ns != 0 {
+            rows.clear();
+            return row_reader.read(ordinal, range, ALL_COLUMNS, &mut rows);
+        }
+        runs.clear();
+        kept.read(block, ordinal, range, &mut runs)
+    };
     let everything = TimeRange {
         min_ns: row.min_ns,
         max_ns: row.max_ns,
     };
     for ordinal in row.series_first..row.series_first.saturating_add(row.series_count) {
-        runs.clear();
-        if kept.read(block, ordinal, everything, &mut runs).is_ok() {
+        if read(ordinal, everything).is_ok() {
             continue;
         }
         for range in page_ranges(block, everything) {
             if found.len() >= DAMAGE_MAX {
                 return;
             }
-            runs.clear();
-            if let Err(error) = kept.read(block, ordinal, range, &mut runs) {
+            if let Err(error) = read(ordinal, range) {
                 let damage = Damage {
                     tenant: Some(row.tenant.clone()),
                     range,

@@ -26,7 +26,7 @@ const SECTION_OPTIONAL: u16 = 1 << 15;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Footer {
-    /// 0: raw samples. Others are reserved for downsampled column sets.
+    /// 0: raw samples. Otherwise buckets of so many nanoseconds.
     pub resolution_ns: i64,
     /// Log offsets the block holds; both 0 where the caller did not say.
     pub offset_first: u64,
@@ -159,7 +159,7 @@ fn parse_footer(bytes: &[u8]) -> Result<(Footer, Vec<SectionEntry>)> {
         time_page_count: fields.u32()?,
         pages_end: fields.u64()?,
     };
-    if footer.resolution_ns != 0 {
+    if footer.resolution_ns < 0 {
         return Err(CoreError::Invalid(format!(
             "its resolution of {} ns is not one this release reads",
             footer.resolution_ns
@@ -289,6 +289,8 @@ pub fn get_time_entry(bytes: &[u8], at: &mut usize, before: &TimeEntry) -> Resul
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chunk {
     pub kind: Kind,
+    /// 0: samples. Others are columns of coarse data (`rollup_pages`).
+    pub column: u8,
     pub offset: u64,
     pub length: u32,
     pub time_index: u32,
@@ -301,11 +303,13 @@ pub struct ChunkBefore {
     pub time_index: u32,
 }
 
-/// Bits above the kind are flags: none is in use, a side column will be one.
-const CHUNK_KIND_LIMIT: u64 = 16;
+/// Bits above the kind are the column.
+const CHUNK_KIND_BITS: u32 = 4;
+const CHUNK_COLUMN_MAX: u64 = 15;
 
 pub fn put_chunk(out: &mut Vec<u8>, chunk: &Chunk, before: &mut ChunkBefore) {
-    varint::put(out, chunk.kind as u64);
+    let kind = chunk.kind as u64 | u64::from(chunk.column) << CHUNK_KIND_BITS;
+    varint::put(out, kind);
     varint::put(
         out,
         varint::zigzag(chunk.offset.wrapping_sub(before.end) as i64),
@@ -318,10 +322,14 @@ pub fn put_chunk(out: &mut Vec<u8>, chunk: &Chunk, before: &mut ChunkBefore) {
 }
 
 pub fn get_chunk(bytes: &[u8], at: &mut usize, before: &mut ChunkBefore) -> Result<Chunk> {
-    let kind = varint::get(bytes, at)?;
-    if kind >= CHUNK_KIND_LIMIT {
+    let flags = varint::get(bytes, at)?;
+    let (kind, column) = (
+        flags & ((1 << CHUNK_KIND_BITS) - 1),
+        flags >> CHUNK_KIND_BITS,
+    );
+    if column > CHUNK_COLUMN_MAX {
         return Err(CoreError::Invalid(format!(
-            "its chunk flags {kind} are not ones this release reads"
+            "its chunk flags {flags} are not ones this release reads"
         )));
     }
     let gap = varint::unzigzag(varint::get(bytes, at)?);
@@ -329,6 +337,7 @@ pub fn get_chunk(bytes: &[u8], at: &mut usize, before: &mut ChunkBefore) -> Resu
     let hop = varint::unzigzag(varint::get(bytes, at)?);
     let chunk = Chunk {
         kind: Kind::from_u8(kind as u8)?,
+        column: column as u8,
         offset: before.end.wrapping_add(gap as u64),
         length,
         time_index: u32::try_from(i64::from(before.time_index).wrapping_add(hop))

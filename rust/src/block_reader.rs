@@ -138,6 +138,11 @@ impl Kept {
         let first = out.len();
         for at in self.chunks_of(ordinal)? {
             let chunk = self.chunks[at];
+            if chunk.column != 0 {
+                return Err(CoreError::Invalid(
+                    "cannot read samples: it holds rows of coarse data".into(),
+                ));
+            }
             let times = &mut self.times[chunk.time_index as usize % TIME_PAGES_MAX];
             times.seek(block, chunk.time_index)?;
             if !times.overlaps(range) {

@@ -8,6 +8,8 @@ use crate::block_layout::{GROUP_ENTRIES, HEADER_BYTES};
 use crate::error::{CoreError, Result};
 use crate::index::{IndexBuilder, IndexBytes, Interner, SeriesSymbols};
 use crate::pages::{self, Effort, PAGE_SAMPLES_MAX};
+use crate::rollup::Row;
+use crate::rollup_pages;
 use crate::sample::{Kind, Run};
 use crate::section::{SECTION_SETTLED, SectionEntry, SectionKind, unit_checksums};
 use crate::series::{SeriesId, SeriesView};
@@ -30,6 +32,9 @@ const PAGE_PAYLOAD_BYTES: usize = 1 << 20;
 #[derive(Debug, Clone, Copy)]
 pub struct BlockOptions {
     pub effort: Effort,
+    /// 0 for samples; for rows the length of their buckets. Then a tenant without series stays in
+    /// the block: it says that there was nothing to roll up.
+    pub resolution_ns: i64,
     pub offset_first: u64,
     pub offset_last: u64,
 }
@@ -152,7 +157,7 @@ impl BlockWriter {
                 .last()
                 .is_none_or(|(row, _)| row.tenant.as_str() < tenant)
         );
-        self.tenants.retain(|(row, _)| row.series_count > 0);
+        self.forget_empty_tenants();
         self.time_pages.clear();
         self.last_times_index = None;
         let row = TenantRow {
@@ -163,6 +168,12 @@ impl BlockWriter {
             ..TenantRow::default()
         };
         self.tenants.push((row, IndexBuilder::default()));
+    }
+
+    fn forget_empty_tenants(&mut self) {
+        if self.options.resolution_ns == 0 {
+            self.tenants.retain(|(row, _)| row.series_count > 0);
+        }
     }
 
     /// Adds a series with its samples; series come in the order of (name, canonical bytes), runs
@@ -176,6 +187,35 @@ impl BlockWriter {
         let mut chunks = Vec::new();
         for run in runs {
             self.add_run(run, &mut chunks)?;
+        }
+        self.end_series(id, series, &chunks)
+    }
+
+    /// As `add_series`, with coarse rows, which ascend and are not none.
+    pub fn add_rows(&mut self, id: SeriesId, series: &SeriesView<'_>, rows: &[Row]) -> Result<()> {
+        let mut chunks = Vec::new();
+        for rows in rows.chunks(PAGE_SAMPLES) {
+            let ends_ns: Vec<i64> = rows.iter().map(|row| row.end_ns).collect();
+            let time_index = self.time_page(&ends_ns)?;
+            let range = TimeRange {
+                min_ns: ends_ns[0],
+                max_ns: ends_ns[ends_ns.len() - 1],
+            };
+            let mut page = Vec::new();
+            for (column, values) in rollup_pages::columns_of(rows) {
+                page.clear();
+                pages::encode_values(column.kind(), &values, &[], self.options.effort, &mut page)?;
+                // A row counts once, with its first column.
+                let count = if column == rollup_pages::COLUMNS[0] {
+                    rows.len()
+                } else {
+                    0
+                };
+                let samples = (count, range);
+                let mut chunk = self.copy_chunk(column.kind(), &page, samples, time_index)?;
+                chunk.column = column as u8;
+                chunks.push(chunk);
+            }
         }
         self.end_series(id, series, &chunks)
     }
@@ -275,6 +315,7 @@ impl BlockWriter {
     ) -> Result<Chunk> {
         let chunk = Chunk {
             kind,
+            column: 0,
             offset: self.position,
             length: page.len() as u32,
             time_index,
@@ -340,18 +381,28 @@ impl BlockWriter {
     /// Writes the directories and the footer and makes the file durable; None (and no file) where
     /// no series was added.
     pub fn finish(mut self) -> Result<Option<BlockSummary>> {
-        self.tenants.retain(|(row, _)| row.series_count > 0);
+        self.forget_empty_tenants();
         if self.tenants.is_empty() {
             return Ok(None);
+        }
+        for (row, _) in &mut self.tenants {
+            if row.series_count == 0 {
+                (row.min_ns, row.max_ns) = (0, 0);
+            }
         }
         let pages_end = self.position;
         let sections = self.put_sections()?;
         let tenants: Vec<TenantRow> = self.tenants.iter().map(|(row, _)| row.clone()).collect();
+        let filled = || tenants.iter().filter(|row| row.series_count > 0);
+        let bounds = (
+            filled().map(|row| row.min_ns).min(),
+            filled().map(|row| row.max_ns).max(),
+        );
         let mut summary = BlockSummary {
             sample_count: tenants.iter().map(|row| row.sample_count).sum(),
             series_count: self.series_count,
-            min_ns: tenants.iter().map(|row| row.min_ns).min().unwrap_or(0),
-            max_ns: tenants.iter().map(|row| row.max_ns).max().unwrap_or(0),
+            min_ns: bounds.0.unwrap_or(0),
+            max_ns: bounds.1.unwrap_or(0),
             tenants,
             file_bytes: 0,
             bytes_by_section: vec![
@@ -365,7 +416,7 @@ impl BlockWriter {
                 .push((kind.name().into(), entry.length));
         }
         let footer = Footer {
-            resolution_ns: 0,
+            resolution_ns: self.options.resolution_ns,
             offset_first: self.options.offset_first,
             offset_last: self.options.offset_last,
             min_ns: summary.min_ns,

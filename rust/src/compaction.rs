@@ -9,6 +9,7 @@ use crate::block_layout::Chunk;
 use crate::block_writer::{BlockOptions, BlockSummary, BlockWriter, PAGE_SAMPLES};
 use crate::error::{CoreError, Result};
 use crate::merge::{hide, merge_runs};
+use crate::retention::Keep;
 use crate::sample::Run;
 use crate::series::{SeriesId, SeriesView};
 use crate::source::{Delete, Extent, PagePlace, Reader, Source, TimeRange, hidden_ranges};
@@ -27,8 +28,8 @@ pub struct BlockRequest<'a> {
     pub sources: &'a [Arc<dyn Source>],
     pub deletes: &'a [Delete],
     pub window: TimeRange,
-    /// Retention: samples of a tenant before its time are left out.
-    pub keep_from_ns: &'a BTreeMap<String, i64>,
+    /// Retention: what a tenant no longer keeps is left out.
+    pub keep: &'a BTreeMap<String, Keep>,
     pub options: BlockOptions,
     pub cancel: &'a AtomicBool,
 }
@@ -71,12 +72,20 @@ fn write_cut_block(
     let mut writer = BlockWriter::create(path, request.options)?;
     for tenant in tenants {
         let mut window = request.window;
-        if let Some(&keep_from_ns) = request.keep_from_ns.get(&tenant) {
-            window.min_ns = window.min_ns.max(keep_from_ns);
+        let keep = request.keep.get(&tenant);
+        if let Some(keep) = keep {
+            window.min_ns = window.min_ns.max(keep.raw_floor_ns());
         }
         if window.min_ns <= window.max_ns {
             writer.start_tenant(&tenant);
-            write_tenant(request, cuts, &sources, &tenant, window, &mut writer)?;
+            write_tenant(
+                request,
+                cuts,
+                &sources,
+                (&tenant, keep),
+                window,
+                &mut writer,
+            )?;
         }
     }
     writer.finish()
@@ -86,7 +95,7 @@ fn write_tenant(
     request: &BlockRequest<'_>,
     cuts: Cuts,
     sources: &[&Arc<dyn Source>],
-    tenant: &str,
+    (tenant, keep): (&str, Option<&Keep>),
     window: TimeRange,
     writer: &mut BlockWriter,
 ) -> Result<()> {
@@ -121,14 +130,20 @@ fn write_tenant(
             .iter_mut()
             .filter(|walk| walk.canonical == canonical)
             .collect();
-        out.write(id, &series, &mut members, window)?;
+        let mut window = window;
+        if let Some(keep) = keep {
+            window.min_ns = window.min_ns.max(keep.raw_from_ns(&series));
+        }
+        if window.min_ns <= window.max_ns {
+            out.write(id, &series, &mut members, window)?;
+        }
         step_over(&mut walks, &canonical)?;
     }
     Ok(())
 }
 
 /// Steps every walk that stands at the series to its next one.
-fn step_over(walks: &mut Vec<Walk<'_>>, canonical: &[u8]) -> Result<()> {
+pub(crate) fn step_over(walks: &mut Vec<Walk<'_>>, canonical: &[u8]) -> Result<()> {
     let mut at = 0;
     while at < walks.len() {
         if walks[at].canonical == canonical && !walks[at].advance()? {
@@ -267,7 +282,7 @@ impl SeriesWriter<'_> {
 }
 
 /// The first walk that stands at the lowest series.
-fn lowest(walks: &[Walk<'_>]) -> Option<usize> {
+pub(crate) fn lowest(walks: &[Walk<'_>]) -> Option<usize> {
     (0..walks.len()).reduce(|best, at| {
         if series_order(&walks[at].canonical, &walks[best].canonical) == Ordering::Less {
             at
@@ -287,18 +302,23 @@ fn name_of(canonical: &[u8]) -> &[u8] {
 }
 
 /// The series of one tenant in one source, in the order of the block.
-struct Walk<'a> {
+pub(crate) struct Walk<'a> {
     /// Of the source among all.
     place: usize,
-    source: &'a dyn Source,
+    pub source: &'a dyn Source,
     reader: Box<dyn Reader + 'a>,
     ordinals: Vec<u32>,
     next: usize,
-    canonical: Vec<u8>,
+    pub canonical: Vec<u8>,
 }
 
 impl<'a> Walk<'a> {
-    fn new(place: usize, source: &'a dyn Source, tenant: &str, window: TimeRange) -> Result<Self> {
+    pub fn new(
+        place: usize,
+        source: &'a dyn Source,
+        tenant: &str,
+        window: TimeRange,
+    ) -> Result<Self> {
         let selected = source.select(tenant, &[], window)?;
         let ordinals = source.in_block_order(tenant, &selected)?;
         let mut reader = source.reader();
@@ -316,7 +336,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Steps to the next series; false at the end.
-    fn advance(&mut self) -> Result<bool> {
+    pub fn advance(&mut self) -> Result<bool> {
         let Some(&ordinal) = self.ordinals.get(self.next) else {
             return Ok(false);
         };
@@ -329,16 +349,16 @@ impl<'a> Walk<'a> {
         Ok(true)
     }
 
-    fn ordinal(&self) -> u32 {
+    pub fn ordinal(&self) -> u32 {
         self.ordinals[self.next - 1]
     }
 
-    fn id(&self) -> SeriesId {
+    pub fn id(&self) -> SeriesId {
         self.source.id(self.ordinal())
     }
 
     /// Appends the samples of the series the walk stands at, without those that deletes hide.
-    fn read(
+    pub fn read(
         &mut self,
         tenant: &str,
         window: TimeRange,
@@ -367,11 +387,10 @@ pub(crate) mod python {
     use super::BlockRequest;
     use crate::block::python::tenants;
     use crate::block_writer::{BlockOptions, BlockSummary};
-    use crate::error::Result;
     use crate::pages::Effort;
-    use crate::selector::Matcher;
-    use crate::source::python::PySource;
-    use crate::source::{Delete, Source, TimeRange};
+    use crate::retention::python::{KeepRow, keeps_from_rows};
+    use crate::source::python::{DeleteRow, PySource, deletes_from_rows};
+    use crate::source::{Source, TimeRange};
     use pyo3::prelude::*;
     use pyo3::types::PyDict;
     use std::collections::BTreeMap;
@@ -395,23 +414,22 @@ pub(crate) mod python {
         }
     }
 
-    type DeleteRow = (u64, String, Vec<(String, String, String)>, i64, i64);
+    impl PyCancellation {
+        /// One that nobody can use where there is none.
+        pub fn flag(given: Option<&Bound<'_, Self>>) -> Arc<AtomicBool> {
+            given.map_or_else(Arc::default, |flag| Arc::clone(&flag.get().0))
+        }
+    }
 
-    fn parse_deletes(rows: Vec<DeleteRow>) -> Result<Vec<Delete>> {
-        rows.into_iter()
-            .map(|(offset, tenant, matchers, min_ns, max_ns)| {
-                Ok(Delete {
-                    offset,
-                    tenant,
-                    matchers: Matcher::parse_all(&matchers)?,
-                    range: TimeRange { min_ns, max_ns },
-                })
-            })
+    pub fn sources_of(sources: &[Bound<'_, PySource>]) -> Vec<Arc<dyn Source>> {
+        sources
+            .iter()
+            .map(|source| Arc::clone(&source.get().0))
             .collect()
     }
 
     #[pyfunction]
-    #[pyo3(signature = (sources, deletes, path, *, min_ns, max_ns, keep_from_ns, effort,
+    #[pyo3(signature = (sources, deletes, path, *, min_ns, max_ns, keep, effort,
         offset_first=0, offset_last=0, cancellation=None))]
     #[allow(clippy::too_many_arguments, clippy::needless_pass_by_value)]
     fn write_block<'py>(
@@ -421,7 +439,7 @@ pub(crate) mod python {
         path: PathBuf,
         min_ns: i64,
         max_ns: i64,
-        keep_from_ns: BTreeMap<String, i64>,
+        keep: BTreeMap<String, Vec<KeepRow>>,
         effort: &str,
         offset_first: u64,
         offset_last: u64,
@@ -429,21 +447,20 @@ pub(crate) mod python {
     ) -> PyResult<Option<Bound<'py, PyDict>>> {
         let options = BlockOptions {
             effort: Effort::parse(effort)?,
+            resolution_ns: 0,
             offset_first,
             offset_last,
         };
-        let sources: Vec<Arc<dyn Source>> = sources
-            .iter()
-            .map(|source| Arc::clone(&source.get().0))
-            .collect();
-        let cancel = cancellation.map_or_else(Arc::default, |flag| Arc::clone(&flag.get().0));
+        let sources = sources_of(&sources);
+        let cancel = PyCancellation::flag(cancellation.as_ref());
         let summary = py.detach(|| {
-            let deletes = parse_deletes(deletes)?;
+            let deletes = deletes_from_rows(deletes)?;
+            let keep = keeps_from_rows(keep)?;
             let request = BlockRequest {
                 sources: &sources,
                 deletes: &deletes,
                 window: TimeRange { min_ns, max_ns },
-                keep_from_ns: &keep_from_ns,
+                keep: &keep,
                 options,
                 cancel: &cancel,
             };
@@ -452,7 +469,7 @@ pub(crate) mod python {
         summary.map(|summary| to_dict(py, &summary)).transpose()
     }
 
-    fn to_dict<'py>(py: Python<'py>, summary: &BlockSummary) -> PyResult<Bound<'py, PyDict>> {
+    pub fn to_dict<'py>(py: Python<'py>, summary: &BlockSummary) -> PyResult<Bound<'py, PyDict>> {
         let out = PyDict::new(py);
         out.set_item("sample_count", summary.sample_count)?;
         out.set_item("series_count", summary.series_count)?;

@@ -399,6 +399,10 @@ impl Drop for Generation {
 }
 
 impl Source for Generation {
+    fn is_head(&self) -> bool {
+        true
+    }
+
     fn order(&self) -> u64 {
         self.order.load(Relaxed)
     }

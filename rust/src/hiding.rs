@@ -5,7 +5,6 @@
 use crate::error::Result;
 use crate::merge::hide;
 use crate::sample::Run;
-use crate::selector::matches_all;
 use crate::series::SeriesView;
 use crate::source::{Delete, RETENTION_OFFSET, Source, TimeRange};
 
@@ -42,7 +41,7 @@ pub fn hidden_part(
         if !delete.concerns(source, tenant) || !delete.range.overlaps(&seen) {
             continue;
         }
-        if delete.matchers.is_empty() && covers(&delete.range, &seen) {
+        if delete.is_for_all() && covers(&delete.range, &seen) {
             return HiddenPart::All;
         }
         if delete.offset != RETENTION_OFFSET {
@@ -68,9 +67,7 @@ pub fn hides_all(
     };
     let (mut hidden, mut is_deleted) = (Vec::new(), false);
     for delete in deletes.iter().filter(|delete| {
-        delete.range.overlaps(&seen)
-            && delete.concerns(source, tenant)
-            && matches_all(&delete.matchers, series)
+        delete.range.overlaps(&seen) && delete.concerns(source, tenant) && delete.hides(series)
     }) {
         if covers(&delete.range, &seen) {
             return Ok(true);
@@ -79,6 +76,10 @@ pub fn hides_all(
         hidden.push(delete.range);
     }
     if !is_deleted {
+        return Ok(false);
+    }
+    if source.resolution_ns() != 0 {
+        // A row that a delete touches is judged when it is read.
         return Ok(false);
     }
     let mut runs = Vec::new();

@@ -182,6 +182,7 @@ mod tests {
             offset: RETENTION_OFFSET,
             tenant: "acme".into(),
             matchers: Vec::new(),
+            unless: Vec::new(),
             range: range(i64::MIN, 200),
         };
         let lost = snapshot(None, vec![expired]);

@@ -17,6 +17,8 @@ pub struct Meter {
     seconds_max: Option<f64>,
     started: Instant,
     samples_read: AtomicU64,
+    /// Rows of coarse data: they count as samples, too.
+    rows_read: AtomicU64,
     series_read: AtomicU64,
     cancelled: AtomicBool,
 }
@@ -31,6 +33,7 @@ impl Meter {
             seconds_max,
             started: Instant::now(),
             samples_read: AtomicU64::new(0),
+            rows_read: AtomicU64::new(0),
             series_read: AtomicU64::new(0),
             cancelled: AtomicBool::new(false),
         }
@@ -51,6 +54,15 @@ impl Meter {
 
     pub fn series_read(&self) -> u64 {
         self.series_read.load(Ordering::Relaxed)
+    }
+
+    pub fn rows_read(&self) -> u64 {
+        self.rows_read.load(Ordering::Relaxed)
+    }
+
+    pub fn add_rows(&self, count: usize) -> Result<()> {
+        self.rows_read.fetch_add(count as u64, Ordering::Relaxed);
+        self.add_samples(count)
     }
 
     pub fn elapsed(&self) -> Duration {
@@ -144,6 +156,11 @@ pub(crate) mod python {
         #[getter]
         fn samples_read(&self) -> u64 {
             self.0.samples_read()
+        }
+
+        #[getter]
+        fn rows_read(&self) -> u64 {
+            self.0.rows_read()
         }
 
         #[getter]

@@ -43,8 +43,23 @@ impl Extrapolation {
         let &[first, .., last] = times else {
             return None;
         };
+        self.stretch((first, last), times.len() as u64, first_value, rise, edges)
+    }
+
+    /// As `apply`, of `count` samples of which only the first and the last time are known.
+    pub fn stretch(
+        self,
+        (first, last): (i64, i64),
+        count: u64,
+        first_value: f64,
+        rise: f64,
+        edges: Edges,
+    ) -> Option<f64> {
+        if count < 2 {
+            return None;
+        }
         let sampled = seconds(last - first);
-        let interval = sampled / (times.len() - 1) as f64;
+        let interval = sampled / (count - 1) as f64;
         let reach = interval * EXTRAPOLATION_REACH;
         let mut to_start = seconds(first.saturating_sub(edges.start_ns));
         if to_start >= reach {

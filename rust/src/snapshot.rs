@@ -10,6 +10,8 @@ use crate::label_rows::{LabelRows, LabelRowsBuilder};
 use crate::merge::{hide, merge_runs};
 use crate::meter::Meter;
 use crate::numeric::{self, KindColumn, append_columns};
+use crate::rollup_reading::{Coarse, Level, Reading};
+use crate::rollup_window;
 use crate::sample::Run;
 use crate::selector::Matcher;
 use crate::series::{SeriesId, SeriesView};
@@ -30,15 +32,37 @@ pub struct Snapshot {
     /// In rising order: at an equal time a later source wins.
     sources: Arc<Vec<Arc<dyn Source>>>,
     deletes: Arc<Vec<Delete>>,
+    coarse: Arc<Coarse>,
 }
 
 impl Snapshot {
-    pub fn new(mut sources: Vec<Arc<dyn Source>>, deletes: Vec<Delete>) -> Self {
-        sources.sort_by_key(|source| source.order());
+    pub fn new(sources: Vec<Arc<dyn Source>>, deletes: Vec<Delete>) -> Self {
+        Self::with_coarse(sources, deletes, Coarse::default())
+    }
+
+    /// Of one tenant, whose coarse data is described; blocks of it stand among the sources.
+    pub fn with_coarse(
+        mut sources: Vec<Arc<dyn Source>>,
+        deletes: Vec<Delete>,
+        coarse: Coarse,
+    ) -> Self {
+        sources.sort_by_key(|source| (source.resolution_ns(), source.order()));
         Self {
             sources: Arc::new(sources),
             deletes: Arc::new(deletes),
+            coarse: Arc::new(coarse),
         }
+    }
+
+    /// By rising resolution; none where the tenant has no coarse data.
+    pub fn levels(&self) -> &[Level] {
+        &self.coarse.levels
+    }
+
+    /// Before this time some series has no samples any more.
+    pub fn raw_from_ns(&self) -> i64 {
+        let rules = self.coarse.keep.rules.iter();
+        rules.map(|rule| rule.raw_from_ns).max().unwrap_or(i64::MIN)
     }
 
     /// Series of the tenant that pass every matcher and may have samples in the range, in the order
@@ -50,8 +74,21 @@ impl Snapshot {
         range: TimeRange,
         meter: &Meter,
     ) -> Result<Selection> {
-        let few = self.select_few(tenant, matchers, range, meter, usize::MAX)?;
-        Ok(few.unwrap_or_else(|| Gathered::default().selection(self, tenant, range)))
+        self.select_from(tenant, matchers, range, None, meter)
+    }
+
+    /// As `select`, with coarse data from `finest_ns` on where that is given; 0 prefers samples, and
+    /// uses coarse data only where they are gone.
+    pub fn select_from(
+        &self,
+        tenant: &str,
+        matchers: &[Matcher],
+        range: TimeRange,
+        finest_ns: Option<i64>,
+        meter: &Meter,
+    ) -> Result<Selection> {
+        let few = self.gather(tenant, matchers, range, finest_ns, meter, usize::MAX)?;
+        Ok(few.unwrap_or_else(|| Gathered::default().selection(self, tenant, range, None)))
     }
 
     /// As `select`; none where a source has more than `series_max` of them.
@@ -63,10 +100,42 @@ impl Snapshot {
         meter: &Meter,
         series_max: usize,
     ) -> Result<Option<Selection>> {
+        self.gather(tenant, matchers, range, None, meter, series_max)
+    }
+
+    fn gather(
+        &self,
+        tenant: &str,
+        matchers: &[Matcher],
+        mut range: TimeRange,
+        finest_ns: Option<i64>,
+        meter: &Meter,
+        series_max: usize,
+    ) -> Result<Option<Selection>> {
         let mut gathered = Gathered::default();
         let mut canonical = Vec::new();
+        let reading = finest_ns
+            .filter(|_| !self.coarse.levels.is_empty())
+            .map(|finest_ns| Reading::new(Arc::clone(&self.coarse), finest_ns));
+        if let Some(reading) = &reading {
+            range.min_ns = range.min_ns.saturating_sub(reading.reach_ns());
+        }
         for (place, source) in self.sources_in(range) {
             meter.check()?;
+            let is_needed = match (&reading, source.resolution_ns()) {
+                (None, resolution_ns) => resolution_ns == 0,
+                (Some(reading), 0) => !Selection::is_rolled_up(
+                    reading,
+                    tenant,
+                    &self.sources,
+                    &self.deletes,
+                    source.as_ref(),
+                ),
+                (Some(reading), resolution_ns) => resolution_ns >= reading.finest_ns(),
+            };
+            if !is_needed {
+                continue;
+            }
             // Also spares reading, or failing to read, what is wholly out of sight.
             if let HiddenPart::All = hidden_part(&self.deletes, source.as_ref(), tenant, range) {
                 continue;
@@ -107,7 +176,7 @@ impl Snapshot {
             }
             source.put_labels(&fresh, &mut gathered.labels)?;
         }
-        Ok(Some(gathered.selection(self, tenant, range)))
+        Ok(Some(gathered.selection(self, tenant, range, reading)))
     }
 
     /// Sorted names of labels: of every series in range, or of those any of the selectors selects.
@@ -259,10 +328,13 @@ pub fn promql_labels<'a>(series: &SeriesView<'a>) -> PromqlLabels<'a> {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Member {
-    source: u32,
-    ordinal: u32,
+pub(crate) struct Member {
+    pub source: u32,
+    pub ordinal: u32,
 }
+
+/// One for each source that was read so far.
+pub(crate) type Readers<'a> = Vec<Option<Box<dyn Reader + 'a>>>;
 
 /// Series of several sources as they meet by their ids.
 #[derive(Default)]
@@ -282,7 +354,13 @@ impl Gathered {
         place == new
     }
 
-    fn selection(self, snapshot: &Snapshot, tenant: &str, range: TimeRange) -> Selection {
+    fn selection(
+        self,
+        snapshot: &Snapshot,
+        tenant: &str,
+        range: TimeRange,
+        reading: Option<Reading>,
+    ) -> Selection {
         let labels = self.labels.finish();
         let order = labels.order();
         let mut place_of = vec![0; order.len()];
@@ -317,15 +395,16 @@ impl Gathered {
             members,
             ends,
             texts: Mutex::new(BTreeSet::new()),
+            reading,
         }
     }
 }
 
 /// Selected series, read a batch at a time; holds on to the snapshot's sources.
 pub struct Selection {
-    sources: Arc<Vec<Arc<dyn Source>>>,
-    deletes: Arc<Vec<Delete>>,
-    tenant: String,
+    pub(crate) sources: Arc<Vec<Arc<dyn Source>>>,
+    pub(crate) deletes: Arc<Vec<Delete>>,
+    pub(crate) tenant: String,
     range: TimeRange,
     /// In rising order.
     labels: LabelRows,
@@ -334,6 +413,8 @@ pub struct Selection {
     ends: Vec<usize>,
     /// Series in which a numeric read met strings or bytes.
     texts: Mutex<BTreeSet<usize>>,
+    /// None: samples alone are read.
+    reading: Option<Reading>,
 }
 
 /// Samples of a batch as numbers: series `i` owns `offsets[i]..offsets[i + 1]`.
@@ -385,7 +466,12 @@ impl Selection {
         Ok(self.labels.take(first..first + count))
     }
 
-    fn members_of(&self, at: usize) -> &[Member] {
+    /// How coarse data was used so far, where it may be.
+    pub fn reading(&self) -> Option<&Reading> {
+        self.reading.as_ref()
+    }
+
+    pub(crate) fn members_of(&self, at: usize) -> &[Member] {
         let from = at.checked_sub(1).map_or(0, |before| self.ends[before]);
         &self.members[from..self.ends[at]]
     }
@@ -429,17 +515,27 @@ impl Selection {
             threads,
             readers,
             |readers, (at, (values, present))| {
-                let row = Row { values, present };
-                self.raw_window(readers, first + at, function, steps, row, meter)
+                let mut row = Row { values, present };
+                match &self.reading {
+                    Some(reading) if rollup_window::answers(function) => self.coarse_window(
+                        reading,
+                        readers,
+                        first + at,
+                        (function, steps),
+                        &mut row,
+                        meter,
+                    ),
+                    _ => self.raw_window(readers, first + at, function, steps, row, meter),
+                }
             },
         )?;
         Ok((values, present))
     }
 
-    /// One row of `window`.
-    fn raw_window<'a>(
+    /// One row of `window`, from samples.
+    pub(crate) fn raw_window<'a>(
         &'a self,
-        readers: &mut [Option<Box<dyn Reader + 'a>>],
+        readers: &mut Readers<'a>,
         at: usize,
         function: Function,
         steps: &Steps,
@@ -470,7 +566,9 @@ impl Selection {
         };
         let source = self.sources[member.source as usize].as_ref();
         let mut deletes = self.deletes.iter();
-        if deletes.any(|delete| delete.concerns(source, &self.tenant)) {
+        if source.resolution_ns() != 0
+            || deletes.any(|delete| delete.concerns(source, &self.tenant))
+        {
             return Ok(None);
         }
         meter.check()?;
@@ -523,13 +621,13 @@ impl Selection {
         self.read_by(&mut self.readers(), at, range, meter)
     }
 
-    fn readers(&self) -> Vec<Option<Box<dyn Reader + '_>>> {
+    fn readers(&self) -> Readers<'_> {
         self.sources.iter().map(|_| None).collect()
     }
 
     fn read_by<'a>(
         &'a self,
-        readers: &mut [Option<Box<dyn Reader + 'a>>],
+        readers: &mut Readers<'a>,
         at: usize,
         range: TimeRange,
         meter: &Meter,
@@ -542,6 +640,9 @@ impl Selection {
             meter.check()?;
             let place = member.source as usize;
             let source = self.sources[place].as_ref();
+            if source.resolution_ns() != 0 {
+                continue;
+            }
             let old = runs.len();
             let reader = readers[place].get_or_insert_with(|| source.reader());
             reader.read(member.ordinal, range, &mut runs)?;
@@ -578,9 +679,9 @@ impl Selection {
         Ok(columns)
     }
 
-    fn read_numbers<'a>(
+    pub(crate) fn read_numbers<'a>(
         &'a self,
-        readers: &mut [Option<Box<dyn Reader + 'a>>],
+        readers: &mut Readers<'a>,
         at: usize,
         range: TimeRange,
         meter: &Meter,
@@ -664,6 +765,8 @@ pub(crate) mod python {
     use crate::label_rows::python::PyLabelRows;
     use crate::meter::python::PyMeter;
     use crate::numeric::KindColumn;
+    use crate::retention::python::{KeepRow, keep_from_rows};
+    use crate::rollup_reading::{Coarse, Level};
     use crate::sample::Kind;
     use crate::selector::Matcher;
     use crate::source::TimeRange;
@@ -685,6 +788,16 @@ pub(crate) mod python {
     #[pyclass(name = "Selection", frozen)]
     pub struct PySelection(Selection);
 
+    fn levels_from_rows(rows: Vec<(i64, Vec<(i64, i64)>)>) -> Vec<Level> {
+        let range = |(min_ns, max_ns)| TimeRange { min_ns, max_ns };
+        rows.into_iter()
+            .map(|(resolution_ns, covered)| Level {
+                resolution_ns,
+                covered: covered.into_iter().map(range).collect(),
+            })
+            .collect()
+    }
+
     fn parse_selectors(selectors: &[Vec<Triple>]) -> Result<Vec<Vec<Matcher>>> {
         selectors
             .iter()
@@ -695,19 +808,47 @@ pub(crate) mod python {
     #[pymethods]
     impl PySnapshot {
         #[new]
+        #[pyo3(signature = (sources, deletes, *, tenant = None, keep = Vec::new(),
+            levels = Vec::new()))]
         fn new(
             py: Python<'_>,
             sources: Vec<Py<PySource>>,
             deletes: Vec<DeleteRow>,
+            tenant: Option<String>,
+            keep: Vec<KeepRow>,
+            levels: Vec<(i64, Vec<(i64, i64)>)>,
         ) -> PyResult<Self> {
             let sources = sources
                 .iter()
                 .map(|source| Arc::clone(&source.get().0))
                 .collect();
-            let deletes = py.detach(|| deletes_from_rows(deletes))?;
-            Ok(Self(Snapshot::new(sources, deletes)))
+            let snapshot: Result<Snapshot> = py.detach(|| {
+                let mut deletes = deletes_from_rows(deletes)?;
+                let keep = keep_from_rows(keep)?;
+                deletes.extend(tenant.iter().flat_map(|tenant| keep.expired(tenant)));
+                let levels = levels_from_rows(levels);
+                Ok(Snapshot::with_coarse(
+                    sources,
+                    deletes,
+                    Coarse { levels, keep },
+                ))
+            });
+            Ok(Self(snapshot?))
         }
 
+        /// Coarse resolutions there are, rising, in nanoseconds.
+        #[getter]
+        fn resolutions_ns(&self) -> Vec<i64> {
+            let levels = self.0.levels().iter();
+            levels.map(|level| level.resolution_ns).collect()
+        }
+
+        #[getter]
+        fn raw_from_ns(&self) -> i64 {
+            self.0.raw_from_ns()
+        }
+
+        #[pyo3(signature = (tenant, matchers, min_ns, max_ns, meter, finest_ns = None))]
         fn select(
             &self,
             py: Python<'_>,
@@ -716,11 +857,13 @@ pub(crate) mod python {
             min_ns: i64,
             max_ns: i64,
             meter: &PyMeter,
+            finest_ns: Option<i64>,
         ) -> PyResult<PySelection> {
             let selection: Result<Selection> = py.detach(|| {
                 let matchers = Matcher::parse_all(&matchers)?;
+                let range = TimeRange { min_ns, max_ns };
                 self.0
-                    .select(tenant, &matchers, TimeRange { min_ns, max_ns }, &meter.0)
+                    .select_from(tenant, &matchers, range, finest_ns, &meter.0)
             });
             Ok(PySelection(selection?))
         }
@@ -828,6 +971,13 @@ pub(crate) mod python {
 
         fn text_series(&self) -> Vec<usize> {
             self.0.text_series()
+        }
+
+        /// Coarse resolutions that gave answers so far, and whether windows were moved for them.
+        fn coarse_used(&self) -> (Vec<i64>, bool) {
+            self.0.reading().map_or_else(Default::default, |reading| {
+                (reading.used_ns(), reading.has_moved())
+            })
         }
 
         fn promql_labels(

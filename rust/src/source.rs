@@ -2,6 +2,7 @@
 
 use crate::error::{CoreError, Result};
 use crate::label_rows::LabelRowsBuilder;
+use crate::rollup::Row;
 use crate::sample::{Kind, Run};
 use crate::selector::{Matcher, matches_all};
 use crate::series::{SeriesId, SeriesView};
@@ -65,6 +66,27 @@ pub trait Source: Send + Sync {
     /// Hands over samples of `ordinal` inside `range` as runs. Inside one run times ascend without
     /// repeats; runs may overlap in time, and then a later run wins over an earlier one.
     fn read(&self, ordinal: u32, range: TimeRange, out: &mut Vec<Run>) -> Result<()>;
+
+    /// Length of the buckets it holds rows of; 0 where it holds samples.
+    fn resolution_ns(&self) -> i64 {
+        0
+    }
+
+    /// Whether it is written to or waits for its flush: then no roll-up has seen its samples.
+    fn is_head(&self) -> bool {
+        false
+    }
+
+    /// Appends the rows of `ordinal` that end inside `range`, with the columns asked for.
+    fn rows(
+        &self,
+        _ordinal: u32,
+        _range: TimeRange,
+        _columns: u16,
+        _out: &mut Vec<Row>,
+    ) -> Result<()> {
+        Ok(())
+    }
 
     /// Names of labels that series of `tenant` in `range` have (labels only, and `__name__`).
     fn label_names(&self, tenant: &str, range: TimeRange, out: &mut Vec<String>) -> Result<()>;
@@ -161,6 +183,9 @@ pub struct Delete {
     pub offset: u64,
     pub tenant: String,
     pub matchers: Vec<Matcher>,
+    /// Series that pass all matchers of any of these are spared: an earlier rule of retention is
+    /// theirs.
+    pub unless: Vec<Vec<Matcher>>,
     pub range: TimeRange,
 }
 
@@ -170,9 +195,24 @@ pub const RETENTION_OFFSET: u64 = u64::MAX;
 impl Delete {
     /// A source whose deletes reach through this offset or beyond is clean of it already.
     pub fn concerns(&self, source: &dyn Source, tenant: &str) -> bool {
-        let is_newer = source.deletes_through() < self.offset || self.offset == RETENTION_OFFSET;
+        let is_newer = match self.offset {
+            // Of coarse data retention has times of its own.
+            RETENTION_OFFSET => source.resolution_ns() == 0,
+            offset => source.deletes_through() < offset,
+        };
         let meets = |own: TimeRange| own.overlaps(&self.range);
         self.tenant == tenant && is_newer && source.time_range().is_some_and(meets)
+    }
+
+    /// Whether it is about a series of its tenant.
+    pub fn hides(&self, series: &SeriesView<'_>) -> bool {
+        let spares = |matchers: &Vec<Matcher>| matches_all(matchers, series);
+        matches_all(&self.matchers, series) && !self.unless.iter().any(spares)
+    }
+
+    /// Whether it is about every series of its tenant.
+    pub fn is_for_all(&self) -> bool {
+        self.matchers.is_empty() && self.unless.is_empty()
     }
 }
 
@@ -185,7 +225,7 @@ pub fn hidden_ranges(
 ) -> Vec<TimeRange> {
     deletes
         .iter()
-        .filter(|delete| delete.concerns(source, tenant) && matches_all(&delete.matchers, series))
+        .filter(|delete| delete.concerns(source, tenant) && delete.hides(series))
         .map(|delete| delete.range)
         .collect()
 }
@@ -208,6 +248,7 @@ pub(crate) mod python {
                     offset,
                     tenant,
                     matchers: Matcher::parse_all(&matchers)?,
+                    unless: Vec::new(),
                     range: TimeRange { min_ns, max_ns },
                 })
             })

@@ -175,6 +175,16 @@ impl Steps {
         self.count
     }
 
+    /// `count` of these steps, from step `first` on.
+    #[must_use]
+    pub fn part(&self, first: usize, count: usize) -> Self {
+        Self {
+            start_ns: self.time_ns(first),
+            count,
+            ..*self
+        }
+    }
+
     /// Of every sample that any step sees; None where there are no steps.
     pub fn time_range(&self) -> Option<TimeRange> {
         let last = self.count.checked_sub(1)?;
@@ -188,7 +198,8 @@ impl Steps {
         self.start_ns + self.step_ns * step as i64
     }
 
-    fn edges(&self, step: usize) -> Edges {
+    /// What the step sees.
+    pub fn edges(&self, step: usize) -> Edges {
         let end_ns = self.time_ns(step) - self.offset_ns;
         Edges {
             start_ns: end_ns - self.range_ns,

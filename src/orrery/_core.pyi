@@ -194,13 +194,27 @@ def write_block(
     *,
     min_ns: int,
     max_ns: int,
-    keep_from_ns: dict[str, int],
+    keep: dict[str, list[tuple[list[tuple[str, str, str]], int, list[tuple[int, int]]]]],
     effort: str,
     offset_first: int = 0,
     offset_last: int = 0,
     cancellation: Cancellation | None = None,
 ) -> dict[str, Any] | None:
     """See ``kernels.compaction``; deletes are (offset, tenant, matchers, min_ns, max_ns)."""
+
+def write_rollup(
+    raw: list[Source],
+    old: list[Source],
+    deletes: list[tuple[int, str, list[tuple[str, str, str]], int, int]],
+    path: str | PathLike[str],
+    *,
+    resolution_ns: int,
+    days: list[tuple[int, int]],
+    keep: dict[str, list[tuple[list[tuple[str, str, str]], int, list[tuple[int, int]]]]],
+    offset_last: int = 0,
+    cancellation: Cancellation | None = None,
+) -> dict[str, Any] | None:
+    """See ``kernels.compaction``."""
 
 # --- decompress.rs
 
@@ -430,6 +444,10 @@ class Meter:
     @property
     def samples_read(self) -> int: ...
     @property
+    def rows_read(self) -> int:
+        """Rows of coarse data; they count among the samples."""
+
+    @property
     def series_read(self) -> int: ...
     @property
     def elapsed_seconds(self) -> float: ...
@@ -622,7 +640,19 @@ class Snapshot:
         cls,
         sources: Sequence[Source],
         deletes: Sequence[tuple[int, str, Sequence[tuple[str, str, str]], int, int]],
+        *,
+        tenant: str | None = None,
+        keep: Sequence[tuple[list[tuple[str, str, str]], int, list[tuple[int, int]]]] = (),
+        levels: Sequence[tuple[int, list[tuple[int, int]]]] = (),
     ) -> Snapshot: ...
+    @property
+    def resolutions_ns(self) -> list[int]:
+        """Of the tenant's coarse data, rising."""
+
+    @property
+    def raw_from_ns(self) -> int:
+        """Before this time some series keeps no samples any more."""
+
     def select(
         self,
         tenant: str,
@@ -630,9 +660,13 @@ class Snapshot:
         min_ns: int,
         max_ns: int,
         meter: Meter,
+        finest_ns: int | None = None,
     ) -> Selection:
         """Series that pass every matcher and may have samples in the range, sorted by their
-        PromQL labels; all of the tenant's where there is no matcher."""
+        PromQL labels; all of the tenant's where there is no matcher.
+
+        ``finest_ns``: windows are answered from buckets of this resolution, and from coarser ones
+        where it is no longer kept; 0 does so only where samples are gone; None never does."""
 
     def compute(
         self,
@@ -686,6 +720,10 @@ class Selection:
     def collision(self) -> int | None:
         """The first of two series with one set of PromQL labels, where there are any; the other
         follows it."""
+
+    def coarse_used(self) -> tuple[list[int], bool]:
+        """Coarse resolutions that gave answers so far, and whether windows were moved to whole
+        buckets for them."""
 
     def text_series(self) -> list[int]:
         """Series in which numeric reads so far met strings or bytes, which they leave out."""

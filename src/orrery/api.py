@@ -9,7 +9,7 @@ over a server.
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from orrery.client.columns import DEFAULT_VALUE, Roles, arrange
 from orrery.client.results import PartlyWritten, Result, Written
@@ -29,6 +29,8 @@ STEP_COUNT_MAX = 11_000
 """As many steps as Prometheus answers, so that both sides refuse the same queries."""
 
 Selectors = str | Sequence[str]
+Resolution = Literal["auto", "raw"]
+"""Whether buckets may stand for samples where the answer is the same, or samples are gone."""
 
 
 class Database:
@@ -76,12 +78,28 @@ class Database:
         )
         return self._open().write(arrange(data, roles))
 
-    def query(self, promql: str, *, at: Time | None = None) -> Result:
-        """The value of a PromQL expression at one time: now, where ``at`` is not given."""
-        return self._open().query(promql, time_ns=None if at is None else to_time_ns(at))
+    def query(
+        self, promql: str, *, at: Time | None = None, resolution: Resolution = "auto"
+    ) -> Result:
+        """The value of a PromQL expression at one time: now, where ``at`` is not given.
 
-    def query_range(self, promql: str, start: Time, end: Time, step: Duration) -> Result:
+        ``resolution="raw"`` lets no buckets stand for samples.
+        """
+        raw_only = is_raw(resolution)
+        time_ns = None if at is None else to_time_ns(at)
+        return self._open().query(promql, time_ns=time_ns, raw_only=raw_only)
+
+    def query_range(
+        self,
+        promql: str,
+        start: Time,
+        end: Time,
+        step: Duration,
+        *,
+        resolution: Resolution = "auto",
+    ) -> Result:
         """Its values from ``start`` to ``end``, both included, every ``step``."""
+        raw_only = is_raw(resolution)
         start_ns, end_ns, step_ns = to_time_ns(start), to_time_ns(end), to_duration_ns(step)
         if end_ns < start_ns:
             raise Invalid(f"cannot query range: the end {end!r} is before the start {start!r}")
@@ -91,7 +109,9 @@ class Database:
             raise Invalid(
                 f"cannot query range with step {step!r}: more than {STEP_COUNT_MAX} steps"
             )
-        return self._open().query_range(promql, start_ns=start_ns, end_ns=end_ns, step_ns=step_ns)
+        return self._open().query_range(
+            promql, start_ns=start_ns, end_ns=end_ns, step_ns=step_ns, raw_only=raw_only
+        )
 
     def read(self, selector: str, start: Time, end: Time) -> Result:
         """Samples as they were written, from ``start`` to ``end``, both included.
@@ -209,3 +229,9 @@ def connect(
 
     http = Http(url, token=token, tenant=tenant, timeout_seconds=timeout_seconds, tls=tls)
     return Database(Remote(http))
+
+
+def is_raw(resolution: str) -> bool:
+    if resolution not in ("auto", "raw"):
+        raise Invalid(f"cannot query with resolution {resolution!r}: it is neither auto nor raw")
+    return resolution == "raw"

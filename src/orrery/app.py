@@ -66,6 +66,7 @@ from orrery.tenancy.audit import AuditFile
 from orrery.tenancy.day_counts import DayCounts
 from orrery.tenancy.documents import Documents
 from orrery.tenancy.limits import TenantLimits
+from orrery.tenancy.retention import TenantRetention
 from orrery.tenancy.usage import UsageSeries
 
 VERSION = installed_version("orrery-db")
@@ -127,7 +128,11 @@ def open_engine(
     directory = DataDirectory(Path(path)).open()
     log: LocalLog | None = None
     try:
-        log = LocalLog(directory.log_path, limits=_log_limits(settings))
+        log_limits = LogLimits(
+            segment_bytes_max=settings.log_segment_bytes_max,
+            queue_bytes_max=settings.log_queue_bytes_max,
+        )
+        log = LocalLog(directory.log_path, limits=log_limits)
         for cut in log.cuts:
             events.warning(
                 Event.LOG_CUT, path=cut.path, position=cut.position, bytes=cut.byte_count
@@ -161,7 +166,9 @@ def _engine(
         on_change=watch.clock_changed,
     )
     watch.follow_clock(guarded.offset_seconds)
+    retention = TenantRetention(documents=documents, limits=limits)
     admission = Admission(limits=limits, clock=clock, telemetry=telemetry, guarded=guarded)
+    admission.raw_days = retention.raw_days_min
     day_counts = DayCounts(objects=objects, admission=admission)
     day_counts.restore()
     store = Store(
@@ -171,7 +178,7 @@ def _engine(
         kernels=NativeKernels(),
         clock=guarded,
         bounds=_store_bounds(settings),
-        retention_days=limits.retention_days,
+        retention=retention.of,
         observe=watch.observe,
     )
     accept = Accept(store=store, log=log, limits=admission, clock=clock)
@@ -207,13 +214,6 @@ def _engine(
     watch.follow(store.statistics)
     engine.upkeep.start()
     return engine
-
-
-def _log_limits(settings: Settings) -> LogLimits:
-    return LogLimits(
-        segment_bytes_max=settings.log_segment_bytes_max,
-        queue_bytes_max=settings.log_queue_bytes_max,
-    )
 
 
 def _store_bounds(settings: Settings) -> StoreBounds:
@@ -473,11 +473,10 @@ def _access(engine: Engine, settings: Settings, telemetry: Telemetry, clock: Clo
 
 
 def _certificate(settings: Settings) -> Certificate | None:
-    if settings.tls_certificate_file is None or settings.tls_key_file is None:
+    certificate, key = settings.tls_certificate_file, settings.tls_key_file
+    if certificate is None or key is None:
         return None
-    return Certificate(
-        certificate_file=Path(settings.tls_certificate_file), key_file=Path(settings.tls_key_file)
-    )
+    return Certificate(certificate_file=Path(certificate), key_file=Path(key))
 
 
 def build_administration(
@@ -492,6 +491,7 @@ def build_administration(
     return Administration(
         documents=documents,
         limits=limits,
+        retention=TenantRetention(documents=documents, limits=limits),
         audit=AuditFile(directory.path / AUDIT_FILE, clock=clock, events=events),
         check_matchers=check_matchers,
         tenants_with_data=tenants_with_data,

@@ -71,6 +71,14 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             description="how long samples are kept and how old a written one may be; 0: for ever",
         ),
     ] = 0
+    downsampling: Annotated[
+        str,
+        Meta(
+            pattern=r"^([0-9]+[smhd](:[0-9]+(\.[0-9]+)?[smhdwy])?(,(?!$)|$))*$",
+            description="buckets that samples are rolled up to, and how long each is kept: "
+            '`"5m:90d,1h:2y,1d"`; without a time for ever; empty: none',
+        ),
+    ] = ""
     acknowledgement: Annotated[
         Acknowledgement,
         Meta(description="what a 2xx promises: `fsynced`, or `memory` (lost in a power cut)"),

@@ -175,6 +175,8 @@ class Event(StrEnum):
     FLUSH_FAILED = "flush_failed"
     COMPACTION_DONE = "compaction_done"
     COMPACTION_FAILED = "compaction_failed"
+    ROLLUP_DONE = "rollup_done"
+    ROLLUP_FAILED = "rollup_failed"
     BLOCKS_EXPIRED = "blocks_expired"
     BLOCK_QUARANTINED = "block_quarantined"
     BLOCK_RELEASED = "block_released"

@@ -40,7 +40,7 @@ def head_source(samples: dict[tuple[str, str], list[tuple[int, float]]], *, offs
 
 
 def compact(path: Path, *sources: Source, **changes: object) -> BlockSummary | None:
-    arguments = WHOLE | {"keep_from_ns": {}, "effort": "small"} | changes
+    arguments = WHOLE | {"keep": {}, "effort": "small"} | changes
     deletes = arguments.pop("deletes", [])
     return write_block(list(sources), deletes, path, **arguments)
 
@@ -77,7 +77,7 @@ def test_head_and_block_merge_and_equal_times_are_one(tmp_path: Path) -> None:
     ("case", "changes", "expected"),
     [
         ("window", {"min_ns": 2, "max_ns": 3}, {"a": (1, 2)}),
-        ("retention", {"keep_from_ns": {"a": 4, "b": 9}}, {"a": (1, 1)}),
+        ("retention", {"keep": {"a": [([], 4, [])], "b": [([], 9, [])]}}, {"a": (1, 1)}),
         ("delete", {"deletes": [Delete(9, "a", [("host", "=", "x")], 2, 3)]}, {"a": (1, 2)}),
         ("older delete", {"deletes": [Delete(5, "a", [("host", "=", "x")], 2, 3)]}, {"a": (1, 4)}),
         ("other series", {"deletes": [Delete(9, "a", [("host", "=", "z")], 2, 3)]}, {"a": (1, 4)}),

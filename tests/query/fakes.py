@@ -120,6 +120,9 @@ class FakeSelection:
     def promql_labels(self, first: int, count: int) -> list[Labels]:
         return [series.shown for series in self.found[first : first + count]]
 
+    def coarse_used(self):
+        return [], False
+
     def text_series(self) -> list[int]:
         return [at for at, series in enumerate(self.found) if series.holds_text]
 
@@ -180,7 +183,10 @@ class FakeStore:
     def compute(self, fused, tenant, forced, **rest) -> None:
         """Everything is left to the language."""
 
-    def select(self, tenant, matchers, min_ns, max_ns, meter) -> FakeSelection:
+    resolutions_ns = ()
+    raw_from_ns = -(2**63)
+
+    def select(self, tenant, matchers, min_ns, max_ns, meter, finest_ns=None) -> FakeSelection:
         self.asked.append(("select", tenant, tuple(matchers), min_ns, max_ns))
         found = self.matching(tenant, matchers, min_ns, max_ns)
         meter.add_series(len(found))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -126,9 +128,30 @@ def test_limits_of_the_tenant_reach_the_meter():
         reader(store(*hosts("abc")), samples_max=4).fetch(stepped())
 
 
-def test_a_resolution_that_is_not_kept_is_named():
-    with pytest.raises(Invalid, match=r"resolutions \(60,\)"):
-        reader(store()).fetch(Fetch(ALL, 0, 1, resolutions_ns=(60,)))
+@pytest.mark.parametrize(
+    ("unit_ns", "raw_only", "expected"),
+    [
+        (None, False, None),
+        (7200, False, 3600),
+        (86400 * 30, False, 86400),
+        (600, False, 300),
+        (1, False, 0),
+        (7200, True, None),
+    ],
+)
+def test_the_longest_buckets_that_are_whole_in_every_window_are_taken(unit_ns, raw_only, expected):
+    found = store()
+    found.resolutions_ns = (300, 3600, 86400)
+    asked = replace(reader(found), raw_only=raw_only)
+    assert asked.finest_ns(Fetch(ALL, 0, 1, resolution_unit_ns=unit_ns)) == expected
+
+
+def test_samples_that_are_gone_are_told_of():
+    found = store(*hosts("a"))
+    found.resolutions_ns, found.raw_from_ns = (300,), 10**18
+    (warning,) = reader(found).fetch(Fetch(ALL, 0, 10**18)).warnings
+    assert "samples before 2001-09-09T01:46:40+00:00 are no longer kept" in warning
+    assert reader(found).fetch(Fetch(ALL, 10**18, 10**18 + 1)).warnings == ()
 
 
 def test_a_cursor_of_something_else_is_refused():

@@ -246,6 +246,11 @@ class FakeCancellation:
         self.cancelled = True
 
 
+def from_ns(rows):
+    """Of rules without selectors."""
+    return rows[0][1] if rows else -(2**63)
+
+
 class FakeKernels:
     """``before_write`` is called with the path of every block about to be written."""
 
@@ -274,7 +279,7 @@ class FakeKernels:
         *,
         min_ns,
         max_ns,
-        keep_from_ns,
+        keep,
         small,
         offsets,
         cancellation=None,
@@ -286,7 +291,7 @@ class FakeKernels:
         samples = {
             key: value
             for key, value in merged(sources, deletes).items()
-            if max(min_ns, keep_from_ns.get(key[0], min_ns)) <= key[2] <= max_ns
+            if max(min_ns, from_ns(keep.get(key[0], ()))) <= key[2] <= max_ns
         }
         if not samples:
             return None
@@ -296,12 +301,18 @@ class FakeKernels:
     def cancellation(self):
         return FakeCancellation()
 
-    def snapshot(self, sources, deletes):
+    def snapshot(self, sources, deletes, *, tenant=None, keep=(), levels=()):
+        assert not levels, "there is no coarse data here"
         if any(
             operator == "=~" and value == "(" for *_, m, _, _ in deletes for _, operator, value in m
         ):
             raise Invalid("cannot read a matcher")
-        return merged(sources, deletes)
+        shown = merged(sources, deletes)
+        return {
+            key: value
+            for key, value in shown.items()
+            if key[0] != tenant or key[2] >= from_ns(keep)
+        }
 
     def lost_source(self, message, **_):
         return FakeLost(message)

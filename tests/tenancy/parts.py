@@ -15,6 +15,7 @@ from orrery.tenancy.admission import Admission
 from orrery.tenancy.documents import Documents
 from orrery.tenancy.limits import TenantLimits
 from orrery.tenancy.names import SYSTEM
+from orrery.tenancy.retention import TenantRetention
 from orrery.tenancy.tokens import Permission
 
 OPERATOR = Caller(SYSTEM, EVERYTHING, is_system=True)
@@ -103,10 +104,12 @@ class Parts:
             objects=self.objects, clock=self.clock, recheck_seconds=recheck_seconds
         )
         self.limits = TenantLimits(documents=self.documents, defaults=defaults or Limits())
+        self.retention = TenantRetention(documents=self.documents, limits=self.limits)
         self.admission = Admission(limits=self.limits, clock=self.clock, telemetry=self.telemetry)
         self.administration = Administration(
             documents=self.documents,
             limits=self.limits,
+            retention=self.retention,
             audit=self.audit,
             check_matchers=check_matchers,
             tenants_with_data=lambda: ["with-data"],

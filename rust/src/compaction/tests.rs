@@ -173,9 +173,10 @@ fn write_cut(
         sources,
         deletes,
         window,
-        keep_from_ns: &BTreeMap::from([("kept".to_owned(), 50)]),
+        keep: &BTreeMap::from([("kept".to_owned(), Keep::all_from(50))]),
         options: BlockOptions {
             effort,
+            resolution_ns: 0,
             offset_first: 3,
             offset_last: 9,
         },
@@ -292,9 +293,10 @@ fn a_cancelled_write_leaves_no_file() {
         sources: &[Arc::new(source) as Arc<dyn Source>],
         deletes: &[],
         window: EVERYTHING,
-        keep_from_ns: &BTreeMap::new(),
+        keep: &BTreeMap::new(),
         options: BlockOptions {
             effort: Effort::Fast,
+            resolution_ns: 0,
             offset_first: 0,
             offset_last: 0,
         },
@@ -398,6 +400,7 @@ fn pages_that_nothing_touches_are_copied() {
         offset: 20,
         tenant: "t".into(),
         matchers: vec![],
+        unless: Vec::new(),
         range: TimeRange {
             min_ns: 20_000,
             max_ns: 20_009,
@@ -710,6 +713,7 @@ fn any_delete() -> impl Strategy<Value = Delete> {
             offset,
             tenant: ["a", "b", "kept"][tenant].into(),
             matchers: vec![Matcher::parse(m.0, m.1, m.2).unwrap()],
+            unless: Vec::new(),
             range: TimeRange {
                 min_ns,
                 max_ns: min_ns + span,

@@ -40,6 +40,7 @@ fn delete(offset: u64, label: (&str, &str, &str), min_ns: i64, max_ns: i64) -> D
         offset,
         tenant: "t".into(),
         matchers: matchers(&[label]),
+        unless: Vec::new(),
         range,
     }
 }

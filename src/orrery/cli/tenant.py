@@ -7,7 +7,9 @@ import click
 
 from orrery.cli.options import echo_json, echo_table, json_option, target_options
 from orrery.cli.reach import Target, reach
+from orrery.languages.promql.parse import parse_selector
 from orrery.protocols.admin.operations import PREFIX
+from orrery.tenancy.retention import DAY_SECONDS, duration_seconds
 
 TENANTS = f"{PREFIX}/tenants"
 
@@ -77,6 +79,79 @@ def limits(
         return
     body = dict(map(_change, changes))
     _echo(reach(context, target).ask("PATCH", f"{_path(name)}/limits", body), as_json=as_json)
+
+
+@tenant.group()
+def retention() -> None:
+    """How long samples and buckets are kept, by selector."""
+
+
+@retention.command("show")
+@click.argument("name")
+@json_option
+@target_options
+@click.pass_context
+def show_retention(context: click.Context, *, target: Target, name: str, as_json: bool) -> None:
+    """Show the rules of tenant NAME; what none matches is kept by its limits."""
+    _echo_rules(reach(context, target).ask("GET", f"{_path(name)}/retention"), as_json=as_json)
+
+
+@retention.command("set")
+@click.argument("name")
+@click.argument("rules", nargs=-1, metavar="[RULE]...")
+@json_option
+@target_options
+@click.pass_context
+def set_retention(
+    context: click.Context, *, target: Target, name: str, rules: tuple[str, ...], as_json: bool
+) -> None:
+    """Set the rules of tenant NAME in place of those before; the first that matches holds.
+
+    A RULE is a selector, how long samples are kept and how long buckets are:
+    '{job="debug"} raw=2d 5m=30d 1h=2y 1d=ever'. Without rules its limits alone hold.
+    """
+    body = {"rules": [_rule(text) for text in rules]}
+    answer = reach(context, target).ask("PUT", f"{_path(name)}/retention", body)
+    _echo_rules(answer, as_json=as_json)
+
+
+def _rule(text: str) -> dict[str, Any]:
+    selector, brace, rest = text.rpartition("}")
+    matchers = parse_selector(selector + brace) if brace else ()
+    rule: dict[str, Any] = {
+        "matchers": [[one.label, str(one.operator), one.value] for one in matchers],
+        "raw_days": None,
+        "resolutions": {},
+    }
+    for word in rest.split():
+        name, separator, kept = word.partition("=")
+        if not separator:
+            raise click.BadParameter(f"{word!r} is not raw=TIME or RESOLUTION=TIME")
+        days = None if kept == "ever" else duration_seconds(kept) / DAY_SECONDS
+        if name == "raw":
+            rule["raw_days"] = days
+        else:
+            rule["resolutions"][name] = days
+    return rule
+
+
+def _echo_rules(answer: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        echo_json(answer)
+        return
+    rows = [
+        (
+            "{" + ", ".join("{}{}{!r}".format(*matcher) for matcher in rule["matchers"]) + "}",
+            _kept(rule["raw_days"]),
+            " ".join(f"{name}={_kept(days)}" for name, days in rule["resolutions"].items()),
+        )
+        for rule in answer["rules"]
+    ]
+    echo_table(("SELECTOR", "SAMPLES", "BUCKETS"), rows)
+
+
+def _kept(days: float | None) -> str:
+    return "ever" if days is None else f"{days:g}d"
 
 
 def _path(name: str) -> str:

@@ -55,13 +55,15 @@ class Embedded:
         queued = [self._engine.accept.write(self._tenant, batch) for batch in batches]
         return acknowledged(batches, [future.result() for future in queued])
 
-    def query(self, text: str, *, time_ns: int | None) -> Result:
+    def query(self, text: str, *, time_ns: int | None, raw_only: bool = False) -> Result:
         if time_ns is None:
             time_ns = self._engine.queries.clock.now_ns()
-        return self._evaluate(text, time_ns, time_ns, 0)
+        return self._evaluate(text, time_ns, time_ns, 0, raw_only)
 
-    def query_range(self, text: str, *, start_ns: int, end_ns: int, step_ns: int) -> Result:
-        return self._evaluate(text, start_ns, end_ns, step_ns)
+    def query_range(
+        self, text: str, *, start_ns: int, end_ns: int, step_ns: int, raw_only: bool = False
+    ) -> Result:
+        return self._evaluate(text, start_ns, end_ns, step_ns, raw_only)
 
     def read(self, matchers: tuple[Matcher, ...], *, start_ns: int, end_ns: int) -> Result:
         fetch = Fetch(Selector(matchers), start_ns, end_ns)
@@ -94,7 +96,9 @@ class Embedded:
     def close(self) -> None:
         self._engine.close()
 
-    def _evaluate(self, text: str, start_ns: int, end_ns: int, step_ns: int) -> Result:
+    def _evaluate(
+        self, text: str, start_ns: int, end_ns: int, step_ns: int, raw_only: bool
+    ) -> Result:
         ready = self._preparations.of(text, LOOKBACK_NS)
 
         def work(query: Query) -> Result:
@@ -106,10 +110,11 @@ class Embedded:
             )
             return columns(query.drive(program))
 
-        return self._run(text, work)
+        return self._run(text, work, raw_only=raw_only)
 
-    def _run(self, text: str, work: Callable[[Query], T]) -> T:
-        return self._engine.queries.run_here(Asked(tenant=self._tenant, text=text), work)
+    def _run(self, text: str, work: Callable[[Query], T], *, raw_only: bool = False) -> T:
+        asked = Asked(tenant=self._tenant, text=text, raw_only=raw_only)
+        return self._engine.queries.run_here(asked, work)
 
 
 def batch_of(points: Points) -> Batch:

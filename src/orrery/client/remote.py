@@ -66,14 +66,17 @@ class Remote:
                     tally.add(self._http.post(path, body, headers), count)
         return tally.written()
 
-    def query(self, text: str, *, time_ns: int | None) -> Result:
-        form = [("query", text)]
+    def query(self, text: str, *, time_ns: int | None, raw_only: bool = False) -> Result:
+        form = [("query", text), *resolution(raw_only)]
         if time_ns is not None:
             form.append(("time", rfc3339(time_ns)))
         return read_result(self._http.post_form(f"{API}/query", form))
 
-    def query_range(self, text: str, *, start_ns: int, end_ns: int, step_ns: int) -> Result:
+    def query_range(
+        self, text: str, *, start_ns: int, end_ns: int, step_ns: int, raw_only: bool = False
+    ) -> Result:
         form = [("query", text), *span(start_ns, end_ns), ("step", seconds(step_ns))]
+        form += resolution(raw_only)
         return read_result(self._http.post_form(f"{API}/query_range", form))
 
     def read(self, matchers: tuple[Matcher, ...], *, start_ns: int, end_ns: int) -> Result:
@@ -255,3 +258,7 @@ def columns(kind: str, rows: list[Row], text: str | None, warnings: tuple[str, .
         text=text,
         warnings=warnings,
     )
+
+
+def resolution(raw_only: bool) -> list[tuple[str, str]]:
+    return [("resolution", "raw")] if raw_only else []

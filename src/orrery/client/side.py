@@ -21,10 +21,12 @@ class Side(Protocol):
     def write(self, points: Sequence[Points]) -> Written:
         """Durable and readable when it returns; ``PartlyWritten`` where some are refused."""
 
-    def query(self, text: str, *, time_ns: int | None) -> Result:
+    def query(self, text: str, *, time_ns: int | None, raw_only: bool = False) -> Result:
         """At ``time_ns``, or now by the clock of the side that holds the data."""
 
-    def query_range(self, text: str, *, start_ns: int, end_ns: int, step_ns: int) -> Result: ...
+    def query_range(
+        self, text: str, *, start_ns: int, end_ns: int, step_ns: int, raw_only: bool = False
+    ) -> Result: ...
 
     def read(self, matchers: tuple[Matcher, ...], *, start_ns: int, end_ns: int) -> Result:
         """Raw samples; a ``matrix``."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from orrery import _core
 from orrery._core import Cancellation, Source
@@ -11,6 +11,10 @@ from orrery._core import Cancellation, Source
 __all__ = ["BlockSummary", "Cancellation", "Delete", "Source", "TenantSummary", "write_block"]
 
 Matchers = Sequence[tuple[str, str, str]]
+
+KeepRow = tuple[Matchers, int, Sequence[tuple[int, int]]]
+"""(matchers, from when on samples are kept, [(resolution, from when on)]): the first rule whose
+matchers a series meets is its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ def write_block(
     *,
     min_ns: int,
     max_ns: int,
-    keep_from_ns: Mapping[str, int],
+    keep: Mapping[str, Sequence[KeepRow]],
     effort: Literal["fast", "small"],
     offset_first: int = 0,
     offset_last: int = 0,
@@ -64,21 +68,40 @@ def write_block(
 
     ``path`` must not exist; the caller links the file into place. At an equal time the source of
     the greater order wins. Where nothing is left, there is no file and the answer is None.
-    ``keep_from_ns`` is retention: samples of a tenant before its time are left out.
+    ``keep`` is retention: what a tenant's rules no longer keep is left out.
     ``Unavailable`` where the disk fails or ``cancellation`` was used; no file is left then.
     """
     found = _core.write_block(
         list(sources),
-        [(d.offset, d.tenant, list(d.matchers), d.min_ns, d.max_ns) for d in deletes],
+        delete_rows(deletes),
         path,
         min_ns=min_ns,
         max_ns=max_ns,
-        keep_from_ns=dict(keep_from_ns),
+        keep=keep_rows(keep),
         effort=effort,
         offset_first=offset_first,
         offset_last=offset_last,
         cancellation=cancellation,
     )
+    return summary_of(found)
+
+
+PlainDelete = tuple[int, str, list[tuple[str, str, str]], int, int]
+PlainKeep = tuple[list[tuple[str, str, str]], int, list[tuple[int, int]]]
+
+
+def delete_rows(deletes: Sequence[Delete]) -> list[PlainDelete]:
+    return [(d.offset, d.tenant, list(d.matchers), d.min_ns, d.max_ns) for d in deletes]
+
+
+def keep_rows(keep: Mapping[str, Sequence[KeepRow]]) -> dict[str, list[PlainKeep]]:
+    return {
+        tenant: [(list(matchers), from_ns, list(coarse)) for matchers, from_ns, coarse in rows]
+        for tenant, rows in keep.items()
+    }
+
+
+def summary_of(found: dict[str, Any] | None) -> BlockSummary | None:
     if found is None:
         return None
     tenants = {name: TenantSummary(**row) for name, row in found.pop("tenants").items()}

@@ -40,15 +40,16 @@ class Fetch:
     """Samples (or one value a step, where ``window`` is given) of the selected series.
 
     Answered with :class:`SampleFrames` or :class:`StepFrames`, a bounded batch of series;
-    :class:`More` asks for the next batch. ``resolutions_ns`` are those the language accepts:
-    0 is raw.
+    :class:`More` asks for the next batch. ``resolution_unit_ns``: buckets of coarse data whose
+    length divides it answer ``window`` as the samples would, others are taken only where samples
+    are gone; None accepts samples alone.
     """
 
     selector: "Selector"
     start_ns: int
     end_ns: int
     window: Window | None = None
-    resolutions_ns: tuple[int, ...] = (0,)
+    resolution_unit_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ class StepFrames:
     present: "NDArray[np.bool_]"
     more: object | None = None
     warnings: tuple[str, ...] = ()
+    infos: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

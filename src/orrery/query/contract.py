@@ -66,12 +66,24 @@ class Selection(Protocol):
     ) -> "tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]":
         """Offsets, times and values; bounds are inclusive."""
 
+    def coarse_used(self) -> tuple[Sequence[int], bool]:
+        """Resolutions of buckets that reads so far took, and whether windows were moved to whole
+        buckets for that."""
+
     def text_series(self) -> Sequence[int]:
         """Positions in which reads so far met strings or bytes, which they left out."""
 
 
 class Snapshot(Protocol):
     """A consistent look at the store; later writes and deletes do not show in it."""
+
+    @property
+    def resolutions_ns(self) -> Sequence[int]:
+        """Of the coarse data there is, rising."""
+
+    @property
+    def raw_from_ns(self) -> int:
+        """Before this time some series keeps no samples any more."""
 
     def select(
         self,
@@ -80,7 +92,10 @@ class Snapshot(Protocol):
         min_ns: int,
         max_ns: int,
         meter: Meter,
-    ) -> Selection: ...
+        finest_ns: int | None = None,
+    ) -> Selection:
+        """``finest_ns``: buckets of this resolution or coarser may answer; 0 only where samples
+        are gone; None never."""
 
     def compute(
         self,

@@ -46,7 +46,7 @@ class Asked:
     """Who asks, and what: ``text`` is for the slow-query log only.
 
     ``is_brief`` where the language expects to be done in a moment: it is tried at once, on the
-    caller's thread.
+    caller's thread. ``raw_only``: no buckets stand for samples.
     """
 
     tenant: str
@@ -54,6 +54,7 @@ class Asked:
     is_brief: bool = False
     forced: tuple[Matcher, ...] = ()
     timeout_seconds: float | None = None
+    raw_only: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +136,13 @@ class Queries:
             budget.meter.check()
             snapshot = self.store.snapshot(asked.tenant)
             reader = Reader(
-                snapshot, asked.tenant, asked.forced, budget, self.batch_cells_max, brief
+                snapshot=snapshot,
+                tenant=asked.tenant,
+                forced=asked.forced,
+                budget=budget,
+                batch_cells_max=self.batch_cells_max,
+                brief=brief,
+                raw_only=asked.raw_only,
             )
             query = Query(asked.tenant, budget, reader, started_seconds - submitted_seconds)
             result = work(query)

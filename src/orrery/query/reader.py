@@ -6,6 +6,7 @@ every selector here, and nowhere else: no language sees them or can leave them o
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,6 +37,8 @@ FIRST_SAMPLES_BATCH = 64
 """Series in the first batch of raw samples, when their density is still unknown."""
 
 TEXT_WARNINGS_MAX = 10
+SECOND_NS = 1_000_000_000
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class TooLong(Exception):
@@ -75,6 +78,7 @@ class Reader:
     budget: Budget
     batch_cells_max: int = BATCH_CELLS_MAX
     brief: Brief | None = None
+    raw_only: bool = False
 
     def handlers(self) -> dict[type, Callable[..., object]]:
         if self.brief is not None:
@@ -90,6 +94,11 @@ class Reader:
     def compute(self, effect: Compute) -> StepFrames | None:
         fused, brief, count = effect.fused, self.brief, effect.step_count
         assert isinstance(fused, Fused)
+        if self.snapshot.resolutions_ns:
+            # One call reads samples alone: which buckets may stand for them is told by fetches.
+            if brief is not None:
+                raise TooLong
+            return None
         series_max = None
         if brief is not None:
             series_max = min(brief.series_max, brief.cells_max // max(1, count))
@@ -113,13 +122,32 @@ class Reader:
         return StepFrames(labels, values, present)
 
     def fetch(self, effect: Fetch) -> StepFrames | SampleFrames:
-        if 0 not in effect.resolutions_ns:
-            raise Invalid(
-                f"cannot fetch at resolutions {effect.resolutions_ns!r}: only raw samples are kept"
-            )
-        selection = self.select(effect.selector, effect.start_ns, effect.end_ns)
+        finest_ns = self.finest_ns(effect)
+        selection = self.select(effect.selector, effect.start_ns, effect.end_ns, finest_ns)
         may_collide = selection.collision() is not None
         return self.batch(Cursor(effect, selection, may_collide))
+
+    def finest_ns(self, effect: Fetch) -> int | None:
+        """The longest buckets that answer as samples do; 0 where none does; None for samples
+        alone."""
+        unit_ns = effect.resolution_unit_ns
+        if self.raw_only or unit_ns is None or not self.snapshot.resolutions_ns:
+            return None
+        whole = [
+            length_ns for length_ns in self.snapshot.resolutions_ns if unit_ns % length_ns == 0
+        ]
+        return max(whole, default=0)
+
+    def missing(self, effect: Fetch) -> tuple[str, ...]:
+        """A warning where samples alone are read of a time in which some are gone."""
+        from_ns = self.snapshot.raw_from_ns
+        is_coarse = bool(self.snapshot.resolutions_ns) and self.finest_ns(effect) is not None
+        if is_coarse or not self.snapshot.resolutions_ns or effect.start_ns >= from_ns:
+            return ()
+        return (
+            f"samples before {shown_time(from_ns)} are no longer kept of every series, "
+            "and this reads samples alone: where they are gone it shows nothing",
+        )
 
     def more(self, effect: More) -> StepFrames | SampleFrames:
         if not isinstance(effect.cursor, Cursor):
@@ -130,7 +158,7 @@ class Reader:
         """Each label set once, in the order of the selectors; at most ``series_max`` of them."""
         found: dict[Labels, None] = {}
         for selector in effect.selectors:
-            selection = self.select(selector, effect.start_ns, effect.end_ns)
+            selection = self.select(selector, effect.start_ns, effect.end_ns, 0)
             for first in range(0, len(selection), BATCH_SERIES_MAX):
                 self.budget.meter.check()
                 count = min(BATCH_SERIES_MAX, len(selection) - first)
@@ -152,9 +180,11 @@ class Reader:
             )
         return tuple(sorted(names))
 
-    def select(self, selector: Selector, start_ns: int, end_ns: int) -> Selection:
-        matchers = self.triples(selector)
-        return self.snapshot.select(self.tenant, matchers, start_ns, end_ns, self.budget.meter)
+    def select(
+        self, selector: Selector, start_ns: int, end_ns: int, finest_ns: int | None = None
+    ) -> Selection:
+        matchers, meter = self.triples(selector), self.budget.meter
+        return self.snapshot.select(self.tenant, matchers, start_ns, end_ns, meter, finest_ns)
 
     def triples(self, selector: Selector) -> list[MatcherTriple]:
         return triples((*selector.matchers, *self.forced))
@@ -186,7 +216,9 @@ class Reader:
         if cursor.may_collide:
             check_distinct(cursor, first, labels, np.any(present, axis=1))
         more = self.advance(cursor, count)
-        return StepFrames(labels, values, present, more, notes(selection, more))
+        infos = () if more is not None else coarse_notes(*selection.coarse_used())
+        warnings = (*self.missing(cursor.fetch), *notes(selection, more))
+        return StepFrames(labels, values, present, more, warnings, infos)
 
     def sample_batch(self, cursor: Cursor) -> SampleFrames:
         selection, first, fetch = cursor.selection, cursor.first, cursor.fetch
@@ -200,7 +232,8 @@ class Reader:
             check_distinct(cursor, first, labels, np.diff(offsets) > 0)
         cursor.batch_series = next_batch_series(count, len(values), self.batch_cells_max)
         more = self.advance(cursor, count)
-        return SampleFrames(labels, offsets, times_ns, values, more, notes(selection, more))
+        warnings = (*self.missing(fetch), *notes(selection, more))
+        return SampleFrames(labels, offsets, times_ns, values, more, warnings)
 
     def advance(self, cursor: Cursor, count: int) -> Cursor | None:
         cursor.first += count
@@ -223,6 +256,27 @@ def notes(selection: Selection, more: object | None) -> tuple[str, ...]:
     if len(found) > len(shown):
         shown.append(f"{len(found) - len(shown)} more series hold text, which is left out")
     return tuple(shown)
+
+
+def coarse_notes(resolutions_ns: Sequence[int], has_moved: bool) -> tuple[str, ...]:
+    """What an answer from buckets says of itself."""
+    if not resolutions_ns:
+        return ()
+    lengths = ", ".join(shown_length(length_ns) for length_ns in resolutions_ns)
+    moved = "; windows were moved back and cut to whole buckets" if has_moved else ""
+    return (f"answered from buckets of {lengths}{moved}",)
+
+
+def shown_length(length_ns: int) -> str:
+    seconds = length_ns // SECOND_NS
+    units = (("d", 86_400), ("h", 3600), ("m", 60))
+    fitting = ((name, size) for name, size in units if seconds % size == 0)
+    name, size = next(fitting, ("s", 1))
+    return f"{seconds // size}{name}"
+
+
+def shown_time(time_ns: int) -> str:
+    return (EPOCH + timedelta(seconds=time_ns // SECOND_NS)).isoformat()
 
 
 def shown_as(labels: Labels) -> str:

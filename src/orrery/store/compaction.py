@@ -35,11 +35,12 @@ class Plan:
 class Demands:
     """What beside merging asks for a rewrite: names of blocks with expired tenants or with
     samples that a delete hides. ``settled`` also wants every block written small, whatever its
-    age."""
+    age. Blocks that are ``unrolled`` are merged with no other."""
 
     expired: Collection[str] = frozenset()
     deleted: Collection[str] = frozenset()
     settled: bool = False
+    unrolled: frozenset[str] = frozenset()
 
 
 def pick(
@@ -62,7 +63,14 @@ def pick(
     for level, width_ns in enumerate(LEVELS_NS):
         if width_ns > block_range_ns_max:
             break
-        plan = _pick_merge(blocks, level, now_ns=now_ns, block_bytes_max=block_bytes_max, held=held)
+        plan = _pick_merge(
+            blocks,
+            level,
+            now_ns=now_ns,
+            block_bytes_max=block_bytes_max,
+            held=held,
+            unrolled=demands.unrolled,
+        )
         if plan is not None:
             return plan
     return _pick_single(blocks, now_ns=now_ns, settled=demands.settled)
@@ -92,11 +100,12 @@ def _pick_merge(
     now_ns: int,
     block_bytes_max: int,
     held: Sequence[BlockEntry],
+    unrolled: frozenset[str],
 ) -> Plan | None:
     width = LEVELS_NS[level]
     windows: dict[int, list[BlockEntry]] = defaultdict(list)
     for block in blocks:
-        if block.min_ns // width == block.max_ns // width:
+        if block.min_ns // width == block.max_ns // width and block.name not in unrolled:
             windows[block.min_ns // width].append(block)
     for window, inside in sorted(windows.items(), reverse=True):
         if len(inside) < 2:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from orrery.clock import Clock
 from orrery.durable import Disk
-from orrery.errors import SERVER, Corrupt, Excess, Exhausted, Unavailable
+from orrery.errors import SERVER, Corrupt, Excess, Exhausted, OrreryError, Unavailable
 from orrery.log.contract import Log
 from orrery.objects.contract import Objects
 from orrery.store.blocks import is_name_of
@@ -21,7 +21,6 @@ from orrery.store.flush import flush, flush_reason, trim
 from orrery.store.grace import Grace
 from orrery.store.kernels import (
     DeleteRecord,
-    DeleteRow,
     Kernels,
     MetadataRecord,
     MetadataRow,
@@ -34,16 +33,16 @@ from orrery.store.pins import Pinned
 from orrery.store.quarantine import Book, Held, drop, examine, release, suspect
 from orrery.store.recovery import apply_delete, recover
 from orrery.store.removal import Removal
+from orrery.store.retention import KEEP_ALL, Retention, keep_all, kept, whole_from_ns
 from orrery.store.rewrite import Progress, compact_once, drop_expired, forget_deletes
-from orrery.store.state import Ended, Observe, Parts, RetentionDays, State
+from orrery.store.rollups import levels, roll_up_once
+from orrery.store.state import Ended, Observe, OpenBlock, Parts, State
 
 if TYPE_CHECKING:
     from orrery.kernels.snapshot import Snapshot
 
 
 HEAD_INTERVAL_SECONDS = 1.0
-RETENTION_OFFSET = 2**64 - 1
-TIME_MIN_NS = -(2**63)
 
 
 class Store:
@@ -61,7 +60,7 @@ class Store:
         kernels: Kernels,
         clock: Clock,
         bounds: StoreBounds | None = None,
-        retention_days: RetentionDays = lambda _tenant: None,
+        retention: Retention = keep_all,
         observe: Observe = lambda _event, _fields: None,
         free_bytes: Callable[[], int] | None = None,
         disk: Disk | None = None,
@@ -72,7 +71,7 @@ class Store:
             kernels=kernels,
             clock=clock,
             bounds=bounds or StoreBounds(),
-            retention_days=retention_days,
+            retention=retention,
             observe=observe,
             disk=disk or Disk(),
         )
@@ -188,24 +187,29 @@ class Store:
         """All that is readable now, as the kernels' ``Snapshot``; blocks wholly outside the
         bounds are left out, and so are samples of ``tenant`` that are older than it keeps."""
         state = self._state
-        # As a delete that is newer than the head itself: retention holds on reads at once, on
-        # disk with the next compaction.
-        expired: list[DeleteRow] = [
-            (RETENTION_OFFSET, tenant, (), TIME_MIN_NS, cut_ns - 1)
-            for tenant, cut_ns in state.cuts_ns([] if tenant is None else [tenant]).items()
-        ]
+        # Retention holds on reads at once, on disk with the next compaction.
+        policy = KEEP_ALL if tenant is None else self._parts.retention(tenant)
+        rows = kept(policy, self._parts.clock.now_ns()) if policy.rules else []
+        coarse = levels(state, tenant, policy) if tenant and policy.resolutions_ns else []
+
+        def is_asked_for(block: OpenBlock) -> bool:
+            entry = block.entry
+            return (
+                (entry.resolution_ns == 0 or entry.resolution_ns in policy.resolutions_ns)
+                and (max_ns is None or entry.min_ns <= max_ns)
+                and (min_ns is None or entry.max_ns >= min_ns)
+            )
+
         with state.lock:
-            blocks = [
-                block
-                for block in state.blocks.values()
-                if (max_ns is None or block.entry.min_ns <= max_ns)
-                and (min_ns is None or block.entry.max_ns >= min_ns)
-            ]
-            sources = state.sources(blocks) + state.head.sources() + state.lost_sources()
+            blocks = [block for block in state.blocks.values() if is_asked_for(block)]
+            sources = state.sources(blocks) + state.head.sources()
+            sources += state.lost_sources(policy.resolutions_ns)
             # Another tenant's deletes are not parsed for this one's queries.
-            rows = state.delete_rows()
-        deletes = [row for row in rows if tenant is None or row[1] == tenant] + expired
-        return self._parts.kernels.snapshot(sources, deletes)
+            hidden = state.delete_rows()
+        deletes = [row for row in hidden if tenant is None or row[1] == tenant]
+        return self._parts.kernels.snapshot(
+            sources, deletes, tenant=tenant, keep=rows, levels=coarse
+        )
 
     def mark(self, tenant: str) -> int:
         """Now, for :meth:`changed_from_ns`: what is read from here on has all changes before."""
@@ -216,8 +220,8 @@ class Store:
         return self._state.touches.changed_from_ns(tenant, mark)
 
     def kept_from_ns(self, tenant: str) -> int:
-        """From when on the tenant keeps its samples now."""
-        return self._state.cuts_ns([tenant]).get(tenant, TIME_MIN_NS)
+        """From when on answers for the tenant read nothing that may be gone now."""
+        return whole_from_ns(self._parts.retention(tenant), self._parts.clock.now_ns())
 
     def metadata_of(self, tenant: str, name: str | None = None) -> list[MetadataRow]:
         """Rows of (name, kind, help, unit)."""
@@ -255,12 +259,23 @@ class Store:
         with self._rewrite_lock:
             examine(self._state)
             drop_expired(self._state)
-            more = compact_once(self._state) is not None
+            more = self._roll_up()
+            more = compact_once(self._state) is not None or more
             forget_deletes(self._state)
         self._sweep()
         self.remove_unlisted()
         self._trim_again()
         return more
+
+    def _roll_up(self, *, eager: bool = False) -> bool:
+        """What cannot be rolled up must not keep blocks from being merged."""
+        try:
+            return roll_up_once(self._state, eager=eager) is not None
+        except Ended:
+            raise
+        except OrreryError as error:
+            self._parts.observe("rollup_failed", {"error": str(error)})
+            return False
 
     def flush(self) -> bool:
         """Writes all that was applied into blocks; False where there was nothing."""
@@ -273,6 +288,8 @@ class Store:
         with self._rewrite_lock:
             examine(self._state)
             drop_expired(self._state)
+            while self._roll_up(eager=True):
+                count += 1
             while (plan := compact_once(self._state, eager=True)) is not None:
                 count += 1
                 done += sum(entry.byte_count for entry in plan.inputs)
@@ -405,7 +422,7 @@ class Store:
             "series_bytes": state.table.memory_bytes,
             "block_count": len(blocks),
             "block_bytes": sum(block.byte_count for block in blocks),
-            "block_samples": sum(block.sample_count for block in blocks),
+            "block_samples": sum(b.sample_count for b in blocks if b.resolution_ns == 0),
             "quarantined_count": len(state.quarantine.held),
             "delete_count": len(state.deletes),
             "unflushed_log_bytes": self._unflushed_log_bytes(),

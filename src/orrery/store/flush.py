@@ -114,7 +114,7 @@ def _write_blocks(state: State, frozen: Frozen, blocks: list[OpenBlock]) -> None
                 path,
                 min_ns=min_ns,
                 max_ns=max_ns,
-                keep_from_ns={},
+                keep={},
                 small=small,
                 offsets=(frozen.offset_first, last),
             )

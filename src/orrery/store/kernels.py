@@ -19,6 +19,7 @@ __all__ = [
     "DeleteRow",
     "Generation",
     "Head",
+    "KeepRow",
     "Kernels",
     "Matchers",
     "MetadataRecord",
@@ -35,6 +36,10 @@ Matchers = tuple[tuple[str, str, str], ...]
 
 DeleteRow = tuple[int, str, Sequence[tuple[str, str, str]], int, int]
 """(offset, tenant, matchers, min_ns, max_ns), as deletes cross into the core."""
+
+KeepRow = tuple[Matchers, int, list[tuple[int, int]]]
+"""A rule of retention, of which the first that matches holds: (matchers, from when on samples are
+kept, [(resolution, from when on its buckets are)])."""
 
 MetadataRow = tuple[str, str, str, str]
 """(name, kind, help, unit)"""
@@ -104,12 +109,28 @@ class Kernels(Protocol):
         *,
         min_ns: int,
         max_ns: int,
-        keep_from_ns: Mapping[str, int],
+        keep: Mapping[str, Sequence[KeepRow]],
         small: bool,
         offsets: tuple[int, int],
         cancellation: Cancellation | None = None,
     ) -> BlockSummary | None:
         """Writes and syncs ``path``; None, and no file, where there is nothing to write."""
+
+    def write_rollup(
+        self,
+        raw: Sequence[Source],
+        old: Sequence[Source],
+        deletes: Sequence[DeleteRow],
+        path: str,
+        *,
+        resolution_ns: int,
+        days: Sequence[tuple[int, int]],
+        keep: Mapping[str, Sequence[KeepRow]],
+        offset_last: int,
+        cancellation: Cancellation | None = None,
+    ) -> BlockSummary | None:
+        """Writes and syncs a coarse block: ``days`` from samples, the rest from the rows of
+        ``old``. It names every tenant it looked at; None where there was none."""
 
     def cancellation(self) -> Cancellation:
         """Stops the ``write_block`` it was given to, from any thread."""
@@ -126,7 +147,20 @@ class Kernels(Protocol):
     ) -> Source:
         """``Corrupt``, with the message, for reads that meet the range."""
 
-    def snapshot(self, sources: Sequence[Source], deletes: Sequence[DeleteRow]) -> Snapshot: ...
+    def snapshot(
+        self,
+        sources: Sequence[Source],
+        deletes: Sequence[DeleteRow],
+        *,
+        tenant: str | None = None,
+        keep: Sequence[KeepRow] = (),
+        levels: Sequence[tuple[int, Sequence[tuple[int, int]]]] = (),
+    ) -> Snapshot:
+        """``keep`` and ``levels`` (where each resolution stands for the samples) are the
+        tenant's."""
+
+    def series_count(self, snapshot: Snapshot, tenant: str) -> int:
+        """Of which anything is left."""
 
     def encode_delete(self, delete: DeleteRecord, epoch: int) -> bytes: ...
 

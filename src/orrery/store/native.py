@@ -5,12 +5,22 @@ from pathlib import Path
 
 from orrery.kernels import record as records
 from orrery.kernels.block import Block, Source
+from orrery.kernels.compaction import BlockSummary as Written
 from orrery.kernels.compaction import Cancellation, Delete, write_block
 from orrery.kernels.head import Head
 from orrery.kernels.lost import lost_source
+from orrery.kernels.meter import Meter
+from orrery.kernels.rollup_writer import write_rollup
 from orrery.kernels.series_table import ResolveBounds, SeriesTable
 from orrery.kernels.snapshot import Snapshot
-from orrery.store.kernels import BlockSummary, Bounds, DeleteRecord, DeleteRow, MetadataRecord
+from orrery.store.kernels import (
+    BlockSummary,
+    Bounds,
+    DeleteRecord,
+    DeleteRow,
+    KeepRow,
+    MetadataRecord,
+)
 
 
 class NativeKernels:
@@ -50,7 +60,7 @@ class NativeKernels:
         *,
         min_ns: int,
         max_ns: int,
-        keep_from_ns: Mapping[str, int],
+        keep: Mapping[str, Sequence[KeepRow]],
         small: bool,
         offsets: tuple[int, int],
         cancellation: Cancellation | None = None,
@@ -61,21 +71,39 @@ class NativeKernels:
             Path(path),
             min_ns=min_ns,
             max_ns=max_ns,
-            keep_from_ns=keep_from_ns,
+            keep=keep,
             effort="small" if small else "fast",
             offset_first=offsets[0],
             offset_last=offsets[1],
             cancellation=cancellation,
         )
-        if made is None:
-            return None
-        return BlockSummary(
-            min_ns=made.min_ns,
-            max_ns=made.max_ns,
-            sample_count=made.sample_count,
-            byte_count=made.file_bytes,
-            tenants=frozenset(made.tenants),
+        return None if made is None else _summary(made)
+
+    def write_rollup(
+        self,
+        raw: Sequence[Source],
+        old: Sequence[Source],
+        deletes: Sequence[DeleteRow],
+        path: str,
+        *,
+        resolution_ns: int,
+        days: Sequence[tuple[int, int]],
+        keep: Mapping[str, Sequence[KeepRow]],
+        offset_last: int,
+        cancellation: Cancellation | None = None,
+    ) -> BlockSummary | None:
+        made = write_rollup(
+            raw,
+            old,
+            [Delete(*row) for row in deletes],
+            Path(path),
+            resolution_ns=resolution_ns,
+            days=days,
+            keep=keep,
+            offset_last=offset_last,
+            cancellation=cancellation,
         )
+        return None if made is None else _summary(made)
 
     def cancellation(self) -> Cancellation:
         return Cancellation()
@@ -99,9 +127,27 @@ class NativeKernels:
             deletes_through=deletes_through,
         )
 
-    def snapshot(self, sources: Sequence[Source], deletes: Sequence[DeleteRow]) -> Snapshot:
-        rows = [(offset, tenant, list(ms), low, high) for offset, tenant, ms, low, high in deletes]
-        return Snapshot(list(sources), rows)
+    def snapshot(
+        self,
+        sources: Sequence[Source],
+        deletes: Sequence[DeleteRow],
+        *,
+        tenant: str | None = None,
+        keep: Sequence[KeepRow] = (),
+        levels: Sequence[tuple[int, Sequence[tuple[int, int]]]] = (),
+    ) -> Snapshot:
+        rows = [(offset, owner, list(ms), low, high) for offset, owner, ms, low, high in deletes]
+        return Snapshot(
+            list(sources),
+            rows,
+            tenant=tenant,
+            keep=[(list(ms), from_ns, coarse) for ms, from_ns, coarse in keep],
+            levels=[(resolution_ns, list(covered)) for resolution_ns, covered in levels],
+        )
+
+    def series_count(self, snapshot: Snapshot, tenant: str) -> int:
+        meter = Meter(samples_max=0, series_max=0, deadline_seconds=None)
+        return len(snapshot.select(tenant, [], -(2**63), 2**63 - 1, meter))
 
     def encode_delete(self, delete: DeleteRecord, epoch: int) -> bytes:
         return records.encode_delete(
@@ -123,3 +169,13 @@ class NativeKernels:
 
     def describe_record(self, record: bytes) -> Mapping[str, object]:
         return records.describe_record(record)
+
+
+def _summary(made: Written) -> BlockSummary:
+    return BlockSummary(
+        min_ns=made.min_ns,
+        max_ns=made.max_ns,
+        sample_count=made.sample_count,
+        byte_count=made.file_bytes,
+        tenants=frozenset(made.tenants),
+    )

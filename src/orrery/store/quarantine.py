@@ -19,7 +19,7 @@ from orrery.store.documents import decode_document, encode_document
 from orrery.store.manifest import BlockEntry, partition_prefix
 
 if TYPE_CHECKING:
-    from orrery.store.kernels import Block
+    from orrery.store.kernels import Block, BlockSummary
     from orrery.store.state import State
 
 QUARANTINE_FORMAT = 1
@@ -176,13 +176,17 @@ def checked_block(state: "State", entry: BlockEntry) -> "tuple[Block, Collection
     if byte_count != entry.byte_count:
         raise Corrupt(f"{verb}: it has {byte_count} bytes, the manifest says {entry.byte_count}")
     handle, found = state.parts.kernels.open_block(str(path))
-    if (found.min_ns, found.max_ns, found.sample_count) != (
-        entry.min_ns,
-        entry.max_ns,
-        entry.sample_count,
-    ):
+    if found.sample_count != entry.sample_count or not _fits(found, entry):
         raise Corrupt(f"{verb}: it is not the one that the manifest lists by this name")
     return handle, found.tenants
+
+
+def _fits(found: "BlockSummary", entry: BlockEntry) -> bool:
+    """Rows may cover less than the days they stand for."""
+    if entry.resolution_ns == 0:
+        return (found.min_ns, found.max_ns) == (entry.min_ns, entry.max_ns)
+    is_empty = entry.sample_count == 0
+    return is_empty or entry.min_ns <= found.min_ns <= found.max_ns <= entry.max_ns
 
 
 def lose(state: "State", entry: BlockEntry, error: Corrupt) -> None:

@@ -58,7 +58,8 @@ class Removal:
         """All that the tenant has in blocks which the delete may concern, by their own counts."""
         with self._state.lock:
             blocks = list(self._state.blocks.values())
-        rows = [block.handle.tenant_rows() for block in _concerned(blocks, delete)]
+        raw = [block for block in blocks if block.entry.resolution_ns == 0]
+        rows = [block.handle.tenant_rows() for block in _concerned(raw, delete)]
         return sum(row[delete[1]]["sample_count"] for row in rows)
 
     def head_snapshot(self, tenant: str) -> "Snapshot":

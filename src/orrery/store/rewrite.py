@@ -3,7 +3,7 @@
 Called by the engine's compaction thread and by hand. One caller at a time.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from orrery.errors import Corrupt, Unavailable
 from orrery.store.compaction import (
@@ -14,10 +14,13 @@ from orrery.store.compaction import (
     needs_delete,
     pick,
 )
-from orrery.store.kernels import BlockSummary, DeleteRow
-from orrery.store.manifest import DeleteEntry
+from orrery.store.kernels import BlockSummary, DeleteRow, KeepRow
 from orrery.store.quarantine import suspect
+from orrery.store.retention import floors_ns
+from orrery.store.rollups import View, held_rows, is_unwanted, view
 from orrery.store.state import Ended, OpenBlock, State
+
+SPARED_MAX = 100_000
 
 Progress = Callable[[str, int, int], None]
 """(what is being done, bytes done, bytes known to be left)"""
@@ -27,22 +30,19 @@ def compact_once(state: State, *, eager: bool = False) -> Plan | None:
     """One rewrite; None where nothing is due. ``eager``: deletes are applied without delay."""
     if state.rewrites_ended:
         raise Ended("cannot compact: the store is closing")
-    with state.lock:
-        blocks, deletes = state.whole_blocks(), list(state.deletes)
-        held = [e for e in state.manifest.blocks if e.name in state.quarantine.held]
-    # Not under the lock: what thousands of tenants keep may have to be read first.
-    demands = _demands(state, blocks, deletes, eager=eager)
+    seen = view(state)
+    blocks = [block for block in seen.whole_blocks() if block.entry.resolution_ns == 0]
     plan = pick(
         [block.entry for block in blocks],
         now_ns=state.parts.clock.now_ns(),
         block_bytes_max=state.parts.bounds.block_bytes_max,
         block_range_ns_max=state.parts.bounds.block_range_ns_max,
-        demands=demands,
-        held=held,
+        demands=_demands(state, seen, blocks, eager=eager),
+        held=[entry for entry, _ in seen.damaged.values() if entry.resolution_ns == 0],
     )
     if plan is not None:
         try:
-            _carry_out(state, plan)
+            _carry_out(state, plan, held_rows(state, seen))
         except Corrupt as error:
             suspect(state, error)
             raise
@@ -50,11 +50,18 @@ def compact_once(state: State, *, eager: bool = False) -> Plan | None:
 
 
 def drop_expired(state: State) -> list[str]:
-    """Lets go of blocks in which every tenant's samples are older than it keeps."""
-    with state.lock:
-        blocks = state.whole_blocks()
-    cuts_ns = state.cuts_ns({tenant for block in blocks for tenant in block.tenants})
-    names = [b.entry.name for b in blocks if expired_entirely(b.entry, b.tenants, cuts_ns)]
+    """Lets go of blocks in which every tenant's samples, or rows, are older than it keeps."""
+    seen = view(state)
+    cuts_ns = floors_ns(held_rows(state, seen))
+    names = [
+        block.entry.name
+        for block in seen.whole_blocks()
+        if (
+            is_unwanted(block.entry, seen.wishes)
+            if block.entry.resolution_ns
+            else expired_entirely(block.entry, block.tenants, cuts_ns)
+        )
+    ]
     if names:
         state.commit(add=[], drop=names)
         state.parts.observe("blocks_expired", {"blocks": len(names)})
@@ -74,16 +81,17 @@ def forget_deletes(state: State) -> None:
         state.commit(add=[])
 
 
-def _demands(
-    state: State, blocks: Sequence[OpenBlock], deletes: Sequence[DeleteEntry], *, eager: bool
-) -> Demands:
-    cuts_ns = state.cuts_ns({tenant for block in blocks for tenant in block.tenants})
+def _demands(state: State, seen: View, blocks: Sequence[OpenBlock], *, eager: bool) -> Demands:
+    rows = held_rows(state, seen)
+    cuts_ns = floors_ns(rows)
     delay_ns = 0 if eager else state.parts.bounds.delete_rewrite_after_ns
     before_ns = state.parts.clock.now_ns() - delay_ns
-    due = [delete for delete in deletes if delete.made_at_ns <= before_ns]
+    due = [delete for delete in seen.deletes if delete.made_at_ns <= before_ns]
     return Demands(
         expired=frozenset(
-            b.entry.name for b in blocks if expired_partly(b.entry, b.tenants, cuts_ns)
+            b.entry.name
+            for b in blocks
+            if expired_partly(b.entry, b.tenants, cuts_ns) or _has_expired_series(state, b, rows)
         ),
         deleted=frozenset(
             b.entry.name
@@ -91,10 +99,40 @@ def _demands(
             if any(needs_delete(b.entry, b.tenants, delete) for delete in due)
         ),
         settled=eager,
+        unrolled=seen.unrolled(),
     )
 
 
-def _carry_out(state: State, plan: Plan) -> None:
+def _has_expired_series(
+    state: State, block: OpenBlock, rows: Mapping[str, Sequence[KeepRow]]
+) -> bool:
+    """Whether a rule of a tenant keeps nothing of the block, and there are series that it is for.
+    What was looked for in vain is remembered: a block does not change."""
+    for tenant in block.tenants:
+        own = rows.get(tenant, ())
+        if len(own) < 2:
+            continue
+        for matchers, from_ns, _ in own:
+            expired = (block.entry.name, tenant, matchers)
+            if block.entry.max_ns >= from_ns or expired in state.spared:
+                continue
+            if _loses_series(state, block, tenant, own):
+                return True
+            if len(state.spared) >= SPARED_MAX:
+                state.spared.clear()
+            state.spared.add(expired)
+    return False
+
+
+def _loses_series(state: State, block: OpenBlock, tenant: str, own: Sequence[KeepRow]) -> bool:
+    kernels, sources = state.parts.kernels, state.sources([block])
+    whole = kernels.series_count(kernels.snapshot(sources, []), tenant)
+    return (
+        kernels.series_count(kernels.snapshot(sources, [], tenant=tenant, keep=own), tenant) < whole
+    )
+
+
+def _carry_out(state: State, plan: Plan, keep: Mapping[str, Sequence[KeepRow]]) -> None:
     began = state.parts.clock.monotonic_seconds()
     with state.lock:
         inputs = [state.blocks[entry.name] for entry in plan.inputs]
@@ -104,7 +142,7 @@ def _carry_out(state: State, plan: Plan) -> None:
     through = max(through, *(entry.deletes_through for entry in plan.inputs))
     outputs: list[OpenBlock] = []
     try:
-        _write_outputs(state, plan, inputs, deletes, through, outputs)
+        _write_outputs(state, plan, keep, inputs, deletes, through, outputs)
         state.commit(add=outputs, drop=[entry.name for entry in plan.inputs])
     except Unavailable as error:
         if state.rewrites_ended:
@@ -128,14 +166,13 @@ def _carry_out(state: State, plan: Plan) -> None:
 def _write_outputs(
     state: State,
     plan: Plan,
+    keep: Mapping[str, Sequence[KeepRow]],
     inputs: list[OpenBlock],
     deletes: list[DeleteRow],
     through: int,
     outputs: list[OpenBlock],
 ) -> None:
     """Appends to ``outputs`` as it goes: what was written before an error is settled, too."""
-    tenants = {tenant for block in inputs for tenant in block.tenants}
-    keep_from_ns = state.cuts_ns(tenants)
     sources = state.sources(inputs)
     offsets = (
         min(entry.offset_first for entry in plan.inputs),
@@ -150,7 +187,7 @@ def _write_outputs(
                 path,
                 min_ns=min_ns,
                 max_ns=max_ns,
-                keep_from_ns=keep_from_ns,
+                keep=keep,
                 small=True,
                 offsets=offsets,
                 cancellation=state.cancellation,

@@ -18,7 +18,7 @@ from orrery.errors import Unavailable
 from orrery.log.contract import Log
 from orrery.objects.contract import Objects
 from orrery.store.blocks import BlockFiles
-from orrery.store.bounds import DAY_NS, StoreBounds
+from orrery.store.bounds import StoreBounds
 from orrery.store.compaction import needed_deletes
 from orrery.store.kernels import (
     Block,
@@ -41,18 +41,20 @@ from orrery.store.manifest import (
 from orrery.store.metadata import Metadata
 from orrery.store.pins import Pinned, Pins
 from orrery.store.quarantine import Quarantine
+from orrery.store.retention import Retention
 from orrery.store.touches import Touches
 
 if TYPE_CHECKING:
     from orrery.kernels.block import Source
 
-_TIME_MIN_NS = -(2**63)
+Levels = list[tuple[int, list[tuple[int, int]]]]
+"""(resolution, ranges in which its rows stand for all samples that are flushed)"""
+
+Expired = tuple[str, str, tuple[tuple[str, str, str], ...]]
+"""A block, a tenant in it, and the matchers of a rule whose samples are over in it."""
 
 Observe = Callable[[str, Mapping[str, object]], None]
 """Called with an event's name and fields; must be quick and must not raise."""
-
-RetentionDays = Callable[[str], float | None]
-"""How many days a tenant keeps; None keeps all."""
 
 
 class Ended(Unavailable):
@@ -110,7 +112,7 @@ class Parts:
     kernels: Kernels
     clock: Clock
     bounds: StoreBounds
-    retention_days: RetentionDays
+    retention: Retention
     observe: Observe
     disk: Disk
     partition: int = 0
@@ -142,6 +144,8 @@ class State:
     metadata_saved: int = 0
     object_counter: int = 0
     pending_objects: set[str] = field(default_factory=set)
+    levels: dict[str, tuple[Manifest, frozenset[int], Levels]] = field(default_factory=dict)
+    spared: set[Expired] = field(default_factory=set)
     failure: str | None = None
     rewrites_ended: bool = False
 
@@ -165,8 +169,9 @@ class State:
         """Those that may be rewritten or let go of: what is in quarantine stays as it is."""
         return [b for name, b in self.blocks.items() if name not in self.quarantine.held]
 
-    def lost_sources(self) -> "list[Source]":
-        """An error for whoever asks for what blocks hold that cannot be opened."""
+    def lost_sources(self, resolutions_ns: Collection[int]) -> "list[Source]":
+        """An error for whoever asks for what blocks of samples, or of these resolutions, hold that
+        cannot be opened."""
         quarantine = self.quarantine
         return [
             self.parts.kernels.lost_source(
@@ -178,14 +183,8 @@ class State:
                 deletes_through=entry.deletes_through,
             )
             for name, entry in quarantine.lost.items()
+            if entry.resolution_ns == 0 or entry.resolution_ns in resolutions_ns
         ]
-
-    def cuts_ns(self, tenants: Iterable[str]) -> dict[str, int]:
-        """From when on each tenant keeps its samples; tenants that keep all are not in it."""
-        now_ns = self.parts.clock.now_ns()
-        days = {tenant: self.parts.retention_days(tenant) for tenant in tenants}
-        cuts = {t: now_ns - int(kept * DAY_NS) for t, kept in days.items() if kept is not None}
-        return {tenant: cut_ns for tenant, cut_ns in cuts.items() if cut_ns > _TIME_MIN_NS}
 
     def object_name(self, folder: str, suffix: str) -> str:
         """Unique as block names are: no epoch is taken twice. Safe from removal until settled."""

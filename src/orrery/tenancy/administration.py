@@ -18,6 +18,7 @@ from orrery.tenancy.audit import Audit
 from orrery.tenancy.documents import Documents
 from orrery.tenancy.limits import Tenant, TenantLimits
 from orrery.tenancy.names import SYSTEM, check_tenant
+from orrery.tenancy.retention import RetentionRule, TenantRetention, check_rules, default_rule
 from orrery.tenancy.tokens import Permission, Token, mint
 
 DESCRIPTION_CHARACTERS_MAX = 1000
@@ -66,6 +67,7 @@ class Administration:
         *,
         documents: Documents,
         limits: TenantLimits,
+        retention: TenantRetention,
         audit: Audit,
         check_matchers: Callable[[Sequence[tuple[str, str, str]]], None],
         tenants_with_data: Callable[[], Iterable[str]],
@@ -74,6 +76,7 @@ class Administration:
     ) -> None:
         self._documents = documents
         self._limits = limits
+        self._retention = retention
         self._audit = audit
         self._check_matchers = check_matchers
         self._tenants_with_data = tenants_with_data
@@ -176,7 +179,7 @@ class Administration:
                 _tenant(name, now_ns, "") if current is None else tenant_documents.decode(current)
             )
             merged = tenant_documents.merged(found.limits, changes)
-            limits_with(self._limits.defaults, merged)
+            default_rule(limits_with(self._limits.defaults, merged))
             return tenant_documents.encode(replace(found, limits=merged))
 
         with self._audit.action(
@@ -184,6 +187,25 @@ class Administration:
         ):
             self._documents.change(tenant_documents.document_name(name), change)
         return self._facts(name)
+
+    def retention(self, caller: Caller, name: str) -> tuple[RetentionRule, ...]:
+        """The rules set for a tenant; series that none matches are kept by its limits."""
+        _check_scope(caller, name, "show the retention")
+        return self._retention.rules(check_tenant(name))
+
+    def set_retention(
+        self, caller: Caller, name: str, rules: Sequence[RetentionRule]
+    ) -> tuple[RetentionRule, ...]:
+        """In place of all rules before; none gives back the default."""
+        _check_operator(caller, "set retention")
+        check_tenant(name)
+        check_rules(rules)
+        for rule in rules:
+            self._check_matchers(rule.matchers)
+        shown = [{"matchers": rule.matchers, "raw_days": rule.raw_days} for rule in rules]
+        with self._audit.action("tenant.retention", actor=_actor(caller), tenant=name, rules=shown):
+            self._retention.set(name, rules)
+        return tuple(rules)
 
     def compaction(self, caller: Caller) -> AbstractContextManager[None]:
         """Records one by hand, which lasts as long as the context."""

@@ -5,7 +5,7 @@
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from msgspec import Struct
@@ -117,6 +117,9 @@ class Admission:
         """``guarded`` is a clock that does not follow jumps: a sample is too old or too new where
         both say so."""
         self._limits = limits
+        self.raw_days: Callable[[str], float | None] = self._kept_days
+        """How long a tenant's samples are kept; what is older is refused. Its limits alone say so
+        until ``app`` puts its rules of retention here."""
         self._clock = clock
         self._guarded = guarded
         self._telemetry = telemetry
@@ -157,7 +160,8 @@ class Admission:
     def bounds(self, tenant: str, now_ns: int) -> Bounds:
         limits = self._limits.of(tenant)
         # What retention would hide at once is refused, not acknowledged.
-        age_seconds, kept_seconds = limits.sample_age_seconds, limits.retention_seconds
+        age_seconds = limits.sample_age_seconds
+        kept_seconds = int((self.raw_days(tenant) or 0) * DAY_SECONDS)
         if not age_seconds or 0 < kept_seconds < age_seconds:
             age_seconds = kept_seconds
         guarded_ns = now_ns if self._guarded is None else self._guarded.now_ns()
@@ -170,6 +174,9 @@ class Admission:
             label_count_max=limits.label_count,
             label_bytes_max=limits.label_bytes,
         )
+
+    def _kept_days(self, tenant: str) -> float | None:
+        return self._limits.of(tenant).retention_seconds / DAY_SECONDS or None
 
     def _new_series_allowed(self, tenant: str, limits: Limits) -> bool:
         """How many a batch brings is known once it is resolved: while the bucket holds

@@ -12,7 +12,6 @@ from orrery.tenancy.names import object_part
 
 COLLECTION = "tenants"
 FORMAT = 1
-DAY_SECONDS = 86_400
 STALE_SECONDS_MAX = 1.0
 """Limits are asked for several times a write; another process's change may show this late."""
 
@@ -43,11 +42,6 @@ class TenantLimits:
             limits = limits_with(self.defaults, decode(document.content).limits)
             self._computed[tenant] = (document.version, limits)
         return limits
-
-    def retention_days(self, tenant: str) -> float | None:
-        """How long its samples are kept; None is for ever."""
-        seconds = self.of(tenant).retention_seconds
-        return seconds / DAY_SECONDS if seconds else None
 
     def is_durable(self, tenant: str) -> bool:
         """Whether its writes wait for the disk."""

@@ -1,5 +1,6 @@
 """Selectors to fetches: what ``evaluate`` asks the store for, and how the answers come in."""
 
+import math
 from collections.abc import Callable, Generator
 
 from orrery.languages.promql.functions.registry import Query
@@ -10,6 +11,24 @@ from orrery.model.effects import Effect, Fetch, More, SampleFrames, StepFrames, 
 from orrery.model.selector import Selector
 
 TIME_NS_MAX = (1 << 63) - 1
+
+OF_NEWEST = frozenset({"instant", "timestamp", "last_over_time", "ts_of_last_over_time"})
+"""Kernels that look at the newest sample alone: only where windows end matters to them."""
+
+FROM_BUCKETS = OF_NEWEST | {
+    "rate",
+    "increase",
+    "delta",
+    "resets",
+    "avg_over_time",
+    "min_over_time",
+    "max_over_time",
+    "sum_over_time",
+    "count_over_time",
+    "first_over_time",
+    "present_over_time",
+    "ts_of_first_over_time",
+}
 
 Consume = Callable[[Vector], None]
 Steady = Generator[Effect, object, None]
@@ -59,10 +78,12 @@ class Reader:
         )
         start_ns = _bounded(pinned.start_ns - node.offset_ns - range_ns + 1)
         end_ns = _bounded(pinned.end_ns - node.offset_ns)
-        answer = yield Fetch(Selector(node.matchers), start_ns, end_ns, window)
+        unit_ns = resolution_unit_ns(window)
+        answer = yield Fetch(Selector(node.matchers), start_ns, end_ns, window, unit_ns)
         while True:
             assert isinstance(answer, StepFrames)
             self.note_warnings(answer.warnings)
+            self.notes.infos.update((info, f"PromQL info: {info}") for info in answer.infos)
             batch = Vector(answer.labels, answer.values, answer.present)
             consume(broadcast(batch.without_empty_rows(), count))
             if answer.more is None:
@@ -85,6 +106,17 @@ class Reader:
 
     def note_warnings(self, warnings: tuple[str, ...]) -> None:
         self.notes.warnings.update(zip(warnings, warnings, strict=True))
+
+
+def resolution_unit_ns(window: Window) -> int | None:
+    """Buckets whose length divides this are whole inside every window (docs/languages/promql.md);
+    None where the function needs the samples themselves."""
+    if window.function not in FROM_BUCKETS:
+        return None
+    unit_ns = abs(window.start_ns - window.offset_ns)
+    if window.step_count > 1:
+        unit_ns = math.gcd(unit_ns, window.step_ns)
+    return unit_ns if window.function in OF_NEWEST else math.gcd(unit_ns, window.range_ns)
 
 
 def _bounded(time_ns: int) -> int:

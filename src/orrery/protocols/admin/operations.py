@@ -17,6 +17,7 @@ from orrery.store.pins import Pinned
 from orrery.store.quarantine import Book, Held
 from orrery.tenancy.access import Access, Caller, gate
 from orrery.tenancy.administration import Administration, TenantFacts
+from orrery.tenancy.retention import Rules
 from orrery.tenancy.tokens import Permission
 
 PREFIX = "/api/admin/v1"
@@ -90,6 +91,18 @@ def _set_limits(context: Context) -> Response:
     changes = wire.decode(context.request.body, dict[str, wire.LimitValue | None])
     tenant = context.parameter("tenant")
     return wire.answer(context.administration.set_limits(context.caller, tenant, changes))
+
+
+def _show_retention(context: Context) -> Response:
+    tenant = context.parameter("tenant")
+    return wire.answer(Rules(context.administration.retention(context.caller, tenant)))
+
+
+def _set_retention(context: Context) -> Response:
+    asked = wire.decode(context.request.body, Rules)
+    tenant = context.parameter("tenant")
+    rules = context.administration.set_retention(context.caller, tenant, asked.rules)
+    return wire.answer(Rules(rules))
 
 
 def _list_tokens(context: Context) -> Response:
@@ -194,6 +207,23 @@ OPERATIONS = (
         run=_set_limits,
         takes=dict[str, wire.LimitValue | None],
         gives=TenantFacts,
+    ),
+    Operation(
+        name="showRetention",
+        method="GET",
+        path="/tenants/{tenant}/retention",
+        summary="How long a tenant's samples and buckets are kept, by selector",
+        run=_show_retention,
+        gives=Rules,
+    ),
+    Operation(
+        name="setRetention",
+        method="PUT",
+        path="/tenants/{tenant}/retention",
+        summary="Set the rules in place of those before; the first that matches a series holds",
+        run=_set_retention,
+        takes=Rules,
+        gives=Rules,
     ),
     Operation(
         name="listTokens",

@@ -59,6 +59,7 @@ class Parts:
         text: str,
         timeout_seconds: float | None = None,
         is_brief: bool = False,
+        raw_only: bool = False,
     ) -> Response:
         """``work`` as one query of the caller; it ends when the client leaves."""
         caller = self.caller(request)
@@ -68,5 +69,6 @@ class Parts:
             forced=caller.forced_matchers,
             timeout_seconds=timeout_seconds,
             is_brief=is_brief,
+            raw_only=raw_only,
         )
         return await self.queries.run(asked, work, on_cancel=request.on_disconnect)

@@ -82,7 +82,15 @@ def question(
         timeout_seconds=timeout_seconds,
         wants_statistics=arguments.text("stats") != "",
         is_uncached=arguments.text("nocache").lower() not in NO,
+        raw_only=arguments.read_or("resolution", parse_resolution, False),
     )
+
+
+def parse_resolution(text: str) -> bool:
+    """Whether samples alone may answer, which Prometheus has no word for."""
+    if text not in ("auto", "raw"):
+        raise Invalid(f"{text!r} is neither auto nor raw")
+    return text == "raw"
 
 
 def read_lookback(text: str) -> int:
@@ -123,6 +131,7 @@ async def ask(parts: Parts, request: Request, asked: Question) -> Response:
         text=asked.text,
         timeout_seconds=asked.timeout_seconds,
         is_brief=ready is not None and ready.is_brief,
+        raw_only=asked.raw_only,
     )
 
 

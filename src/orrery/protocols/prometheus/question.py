@@ -16,3 +16,4 @@ class Question:
     timeout_seconds: float | None
     wants_statistics: bool
     is_uncached: bool
+    raw_only: bool = False
