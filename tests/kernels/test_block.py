@@ -6,6 +6,8 @@ import pytest
 
 from orrery.errors import Corrupt, Unavailable
 from orrery.kernels.block import Block
+from orrery.kernels.meter import Meter
+from orrery.kernels.snapshot import Snapshot
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "formats" / "block-1.block"
 
@@ -23,6 +25,34 @@ def test_version_1_opens_and_verifies() -> None:
     assert summary["sample_count"] == sum(
         row["sample_count"] for row in block.tenant_rows().values()
     )
+
+
+def test_version_1_with_rows_opens_and_verifies() -> None:
+    block = Block.open(GOLDEN.with_name("block-1-rows.block"))
+    block.verify()
+    summary = block.summary()
+    hour_ns = 3600 * 10**9
+    assert (summary["resolution_ns"], summary["sample_count"]) == (hour_ns, 48)
+    last_ns = summary["max_ns"]
+    source = block.source(order=1, deletes_through=0)
+    snapshot = Snapshot([source], [], tenant="acme", levels=[(hour_ns, [(1, last_ns)])])
+    meter = Meter(samples_max=0, series_max=0, deadline_seconds=None)
+    found = snapshot.select("acme", [], last_ns - hour_ns, last_ns, meter, hour_ns)
+    values, present = found.window(
+        0,
+        1,
+        function="sum_over_time",
+        start_ns=last_ns,
+        step_ns=0,
+        step_count=1,
+        range_ns=hour_ns,
+        offset_ns=0,
+        parameters=[],
+        meter=meter,
+    )
+    # Six samples, of 19 to 24.
+    assert (values.tolist(), present.tolist()) == ([[129.0]], [[True]])
+    assert meter.rows_read > 0
 
 
 def test_tenants_are_found_in_the_file() -> None:

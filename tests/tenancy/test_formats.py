@@ -6,8 +6,9 @@ import pytest
 
 from orrery.errors import Corrupt
 from orrery.model.selector import Operator
-from orrery.tenancy import limits, tokens
+from orrery.tenancy import limits, retention, tokens
 from orrery.tenancy.limits import Tenant
+from orrery.tenancy.retention import RetentionRule, Rules
 from orrery.tenancy.tokens import Permission, Token
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "formats"
@@ -30,7 +31,17 @@ TENANT = Tenant(
     description="for the golden file",
     limits={"active_series": 5, "query_seconds": 1.5, "acknowledgement": "memory"},
 )
-FILES = [("token_v1.json", tokens, TOKEN), ("tenant_v1.json", limits, TENANT)]
+RULES = Rules(
+    (
+        RetentionRule(matchers=[("job", "=", "debug")], raw_days=2.0),
+        RetentionRule(raw_days=30.0, resolutions={"5m": 90.0, "1h": 730.0, "1d": None}),
+    )
+)
+FILES = [
+    ("token_v1.json", tokens, TOKEN),
+    ("tenant_v1.json", limits, TENANT),
+    ("retention_v1.json", retention, RULES),
+]
 
 
 @pytest.mark.parametrize(("file", "module", "value"), FILES)

@@ -90,12 +90,16 @@ class TenantRetention:
     def set(self, tenant: str, rules: Sequence[RetentionRule]) -> None:
         """In place of those before; none gives back the default."""
         check_rules(rules)
-        content = encode_document(Rules(tuple(rules)), format_version=FORMAT)
+        content = encode(Rules(tuple(rules)))
         self._documents.change(document_name(tenant), lambda _current: content)
 
 
 def document_name(tenant: str) -> str:
     return f"{COLLECTION}/{object_part(tenant)}"
+
+
+def encode(rules: Rules) -> bytes:
+    return encode_document(rules, format_version=FORMAT)
 
 
 def decode(content: bytes) -> Rules:
