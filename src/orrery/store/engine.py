@@ -30,11 +30,11 @@ from orrery.store.kernels import (
 from orrery.store.manifest import BlockEntry, Manifest, partition_prefix
 from orrery.store.metadata import Metadata
 from orrery.store.pins import Pinned
-from orrery.store.quarantine import Book, Held, drop, examine, release, suspect
+from orrery.store.quarantine import Book, Held, drop, release, suspect
 from orrery.store.recovery import apply_delete, recover
 from orrery.store.removal import Removal
 from orrery.store.retention import KEEP_ALL, Retention, keep_all, kept, whole_from_ns
-from orrery.store.rewrite import Progress, compact_once, drop_expired, forget_deletes
+from orrery.store.rewrite import Progress, begin_round, compact_once, end_round
 from orrery.store.rollups import levels, roll_up_once
 from orrery.store.state import Ended, Observe, OpenBlock, Parts, State
 
@@ -257,11 +257,10 @@ class Store:
     def maintain_blocks(self) -> bool:
         """One round of the compaction thread; True where there may be more to do."""
         with self._rewrite_lock:
-            examine(self._state)
-            drop_expired(self._state)
+            begin_round(self._state)
             more = self._roll_up()
             more = compact_once(self._state) is not None or more
-            forget_deletes(self._state)
+            end_round(self._state)
         self._sweep()
         self.remove_unlisted()
         self._trim_again()
@@ -286,8 +285,7 @@ class Store:
         """By hand: everything that is due, deletes without delay. How many rewrites it took."""
         count = done = 0
         with self._rewrite_lock:
-            examine(self._state)
-            drop_expired(self._state)
+            begin_round(self._state)
             while self._roll_up(eager=True):
                 count += 1
             while (plan := compact_once(self._state, eager=True)) is not None:
@@ -295,7 +293,7 @@ class Store:
                 done += sum(entry.byte_count for entry in plan.inputs)
                 left = sum(entry.byte_count for entry in self.blocks() if entry.level == 0)
                 progress(plan.reason, done, left)
-            forget_deletes(self._state)
+            end_round(self._state)
         return count
 
     def end_rewrites(self) -> None:

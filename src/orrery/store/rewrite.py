@@ -15,7 +15,7 @@ from orrery.store.compaction import (
     pick,
 )
 from orrery.store.kernels import BlockSummary, DeleteRow, KeepRow
-from orrery.store.quarantine import suspect
+from orrery.store.quarantine import examine, suspect
 from orrery.store.retention import floors_ns
 from orrery.store.rollups import View, held_rows, is_unwanted, view
 from orrery.store.state import Ended, OpenBlock, State
@@ -24,6 +24,18 @@ SPARED_MAX = 100_000
 
 Progress = Callable[[str, int, int], None]
 """(what is being done, bytes done, bytes known to be left)"""
+
+
+def begin_round(state: State) -> None:
+    """Of what tenants keep, each is asked about once a round."""
+    state.policies = {}
+    examine(state)
+    _drop_expired(state)
+
+
+def end_round(state: State) -> None:
+    _forget_deletes(state)
+    state.policies = {}
 
 
 def compact_once(state: State, *, eager: bool = False) -> Plan | None:
@@ -49,7 +61,7 @@ def compact_once(state: State, *, eager: bool = False) -> Plan | None:
     return plan
 
 
-def drop_expired(state: State) -> list[str]:
+def _drop_expired(state: State) -> None:
     """Lets go of blocks in which every tenant's samples, or rows, are older than it keeps."""
     seen = view(state)
     cuts_ns = floors_ns(held_rows(state, seen))
@@ -65,10 +77,9 @@ def drop_expired(state: State) -> list[str]:
     if names:
         state.commit(add=[], drop=names)
         state.parts.observe("blocks_expired", {"blocks": len(names)})
-    return names
 
 
-def forget_deletes(state: State) -> None:
+def _forget_deletes(state: State) -> None:
     """Commits once where the manifest lists deletes that no block needs any more."""
     with state.lock:
         kept = [(block.entry, block.tenants) for block in state.blocks.values()]
