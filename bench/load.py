@@ -30,6 +30,12 @@ HELD_LATE_SECONDS_MAX = 2.0
 HELD_ACKNOWLEDGEMENT_SECONDS_MAX = 0.5
 HELD_READ_SHARE_MIN = 0.97
 BEGIN_SECONDS = 1.0
+SETTINGS = {
+    "limits-active-series": 0,
+    "limits-new-series-per-second": 0,
+    "result-cache-bytes-max": 0,
+}
+"""One tenant brings the load of many, and what it asks is read."""
 WATCH_SECONDS = 0.5
 
 
@@ -211,7 +217,7 @@ def parsed() -> argparse.Namespace:
 def main() -> None:
     options = parsed()
     shape = load_senders.Shape(options.series, options.body_samples, options.body_lines)
-    orrery = peers.products()[0]
+    orrery = peers.with_settings(peers.products()[0], SETTINGS)
     if options.work_directory:
         options.work_directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="orrery-load-", dir=options.work_directory) as folder:

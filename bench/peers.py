@@ -11,7 +11,7 @@ import time
 import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
@@ -126,6 +126,16 @@ class Running:
         if status != 200 or b'"error"' in body[:200]:
             raise ValueError(f"{self.product.name} answered {status}: {body[:300]!r}")
         return body
+
+
+def with_settings(product: Product, settings: dict[str, int]) -> Product:
+    """Orrery with further settings, named as its flags are."""
+    flags = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
+
+    def command(data_dir: Path, port: int) -> list[str]:
+        return [*product.command(data_dir, port), *flags]
+
+    return replace(product, command=command)
 
 
 def _influxdb_command(binary: Path) -> Callable[[Path, int], list[str]]:

@@ -9,7 +9,6 @@ A small run to see that it works: `python bench/restart.py --series 2000 --log-m
 
 import argparse
 import contextlib
-import dataclasses
 import http.client
 import signal
 import subprocess
@@ -144,12 +143,7 @@ def orrery(log_bytes: int) -> peers.Product:
         "limits-active-series": 0,
         "limits-new-series-per-second": 0,
     }
-    flags = [text for name, value in settings.items() for text in (f"--{name}", str(value))]
-
-    def command(data_dir: Path, port: int) -> list[str]:
-        return [*product.command(data_dir, port), *flags]
-
-    return dataclasses.replace(product, command=command)
+    return peers.with_settings(product, settings)
 
 
 if __name__ == "__main__":
