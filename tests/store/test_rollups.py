@@ -212,7 +212,8 @@ def test_buckets_outlive_their_samples(tmp_path, seed):
         db.store.flush()
         db.store.compact()
         raw = [block for block in db.store.blocks() if block.resolution_ns == 0]
-        assert min(block.min_ns for block in raw) > clock.ns - 6 * DAY_NS
+        # A block goes once all of it is older.
+        assert min(block.max_ns for block in raw) > clock.ns - 5 * DAY_NS
         check(db, model, HOUR_NS)
         check(db, model, DAY_NS)
     with opened(tmp_path, rule, clock=clock) as db:
@@ -400,3 +401,20 @@ def test_a_merge_of_buckets_waits_for_deletes(tmp_path):
     assert reason(deletes=(delete,)) is None
     assert reason(deletes=(delete,), due=(delete,)) == "late"
     assert reason(blocked=[(HOUR_NS, HOUR_NS)]) is None
+
+
+def test_a_delete_makes_a_bucket_anew_that_it_shares_with_what_is_left(tmp_path):
+    """Also where the samples it hides have left their block before."""
+    day_ns = MIDNIGHT_NS - 10 * DAY_NS
+    samples = {day_ns + hour * HOUR_NS: float(hour) for hour in range(1, 24)}
+    with opened(tmp_path, KeepRule(coarse_days=((HOUR_NS, None), (DAY_NS, None)))) as db:
+        db.write(*(("a", time_ns, value) for time_ns, value in samples.items()))
+        db.store.flush()
+        db.store.compact()
+        db.delete("a", day_ns, day_ns + 10 * HOUR_NS)
+        left = {t: v for t, v in samples.items() if t > day_ns + 10 * HOUR_NS}
+        # One round applies it to the hours and to the samples, the next one to the day.
+        for _ in range(3):
+            db.store.maintain_blocks()
+            check(db, {"a": left}, DAY_NS)
+            check(db, {"a": left}, HOUR_NS)

@@ -132,11 +132,13 @@ def stale_days(
         low, high = max(block.entry.min_ns, entry.min_ns), min(block.entry.max_ns, entry.max_ns)
         if is_fresh(block.entry, entry) or not (block.tenants & tenants) <= coarse.tenants:
             found.append(whole_days(low, high))
-        found += [
-            whole_days(max(low, delete.min_ns), min(high, delete.max_ns))
-            for delete in touching
-            if delete.tenant in block.tenants and delete.min_ns <= high and delete.max_ns >= low
-        ]
+        for delete in touching:
+            # By the day: a block that the delete is out of already still has the rest of its days.
+            first, last = whole_days(
+                max(entry.min_ns, delete.min_ns), min(entry.max_ns, delete.max_ns)
+            )
+            if delete.tenant in block.tenants and first <= high and last >= low:
+                found.append(whole_days(max(low, first), min(high, last)))
     return joined(found)
 
 
