@@ -21,6 +21,7 @@ pub struct Meter {
     rows_read: AtomicU64,
     series_read: AtomicU64,
     cancelled: AtomicBool,
+    has_company: AtomicBool,
 }
 
 impl Meter {
@@ -36,6 +37,7 @@ impl Meter {
             rows_read: AtomicU64::new(0),
             series_read: AtomicU64::new(0),
             cancelled: AtomicBool::new(false),
+            has_company: AtomicBool::new(false),
         }
     }
 
@@ -46,6 +48,15 @@ impl Meter {
     /// Stops the query at its next poll; may come from any thread.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// Others ask as well: the query leaves a core to them from here on; may come from any thread.
+    pub fn keep_company(&self) {
+        self.has_company.store(true, Ordering::Relaxed);
+    }
+
+    pub fn has_company(&self) -> bool {
+        self.has_company.load(Ordering::Relaxed)
     }
 
     pub fn samples_read(&self) -> u64 {
@@ -139,6 +150,10 @@ pub(crate) mod python {
                 series_max,
                 deadline_seconds,
             )))
+        }
+
+        fn keep_company(&self) {
+            self.0.keep_company();
         }
 
         fn cancel(&self) {

@@ -513,6 +513,7 @@ impl Selection {
         share_rows(
             rows,
             threads,
+            meter,
             readers,
             |readers, (at, (values, present))| {
                 let mut row = Row { values, present };
@@ -719,10 +720,11 @@ impl Selection {
 }
 
 /// Runs `work` for every row, on up to `threads` threads of the core's pool, each with what `start`
-/// gives it. The first error stops all of them.
+/// gives it. The first error stops all of them; one core is left alone once `meter` has company.
 fn share_rows<T: Send, S>(
     rows: impl ExactSizeIterator<Item = T> + Send,
     threads: usize,
+    meter: &Meter,
     start: impl Fn() -> S + Sync,
     work: impl Fn(&mut S, T) -> Result<()> + Sync,
 ) -> Result<()> {
@@ -737,10 +739,12 @@ fn share_rows<T: Send, S>(
     let rows = Mutex::new(rows);
     let failure = Mutex::new(None);
     workers::pool()?.scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|_| {
+        for thread in 0..threads {
+            let stays = thread == 0 || thread + 1 < workers::thread_count();
+            let (rows, failure, start, work) = (&rows, &failure, &start, &work);
+            scope.spawn(move |_| {
                 let mut state = start();
-                loop {
+                while stays || !meter.has_company() {
                     let turn: Vec<T> = rows.lock().by_ref().take(ROWS_PER_TURN).collect();
                     if turn.is_empty() || failure.lock().is_some() {
                         return;

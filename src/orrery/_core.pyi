@@ -435,6 +435,9 @@ class Meter:
     def cancel(self) -> None:
         """Stops the query at its next poll; may come from any thread."""
 
+    def keep_company(self) -> None:
+        """Others ask as well: the query leaves a core to them; may come from any thread."""
+
     def check(self) -> None:
         """Raises where the query is cancelled or late."""
 

@@ -33,6 +33,10 @@ class FakeMeter:
         self.samples_read = 0
         self.series_read = 0
         self.cancelled = False
+        self.has_company = False
+
+    def keep_company(self) -> None:
+        self.has_company = True
 
     def cancel(self) -> None:
         self.cancelled = True

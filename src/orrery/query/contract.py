@@ -27,6 +27,9 @@ class Meter(Protocol):
     def cancel(self) -> None:
         """From any thread: the query stops at its next page or step."""
 
+    def keep_company(self) -> None:
+        """From any thread: others ask as well, and the query leaves a core to them."""
+
     def check(self) -> None:
         """Raises where the query is cancelled, late or over a limit."""
 

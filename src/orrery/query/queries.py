@@ -7,13 +7,14 @@ database, on the caller's thread.
 import asyncio
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from orrery.clock import Clock
 from orrery.errors import Corrupt, Exhausted, OrreryError
 from orrery.model.selector import Matcher
 from orrery.query.budget import CELLS_MAX, Budget, Cancelled, TimedOut, open_budget
+from orrery.query.company import Company
 from orrery.query.contract import Admission, MeterOf, Snapshots
 from orrery.query.reader import BATCH_CELLS_MAX, Brief, Reader, TooLong
 from orrery.query.run import drive
@@ -68,6 +69,7 @@ class Queries:
     slow_seconds: float = 1.0
     cells_max: int = CELLS_MAX
     batch_cells_max: int = BATCH_CELLS_MAX
+    company: Company = field(default_factory=Company)
 
     async def run(
         self, asked: Asked, work: Callable[[Query], T], *, on_cancel: OnCancel | None = None
@@ -132,6 +134,7 @@ class Queries:
         started_seconds = self.clock.monotonic_seconds()
         failure: OrreryError | None = None
         outcome: str | None = "failed"
+        self.company.enter(asked.tenant, budget.meter, started_seconds)
         try:
             budget.meter.check()
             snapshot = self.store.snapshot(asked.tenant)
@@ -160,6 +163,7 @@ class Queries:
                 raise
             raise failure from error
         finally:
+            self.company.leave(budget.meter)
             if outcome is not None:
                 self.admission.queried(asked.tenant, outcome, budget.meter.samples_read)
             self._report(asked, budget, submitted_seconds, started_seconds, failure)
