@@ -499,10 +499,11 @@ impl<'a> Run<'a> {
             let Some(selection) = self.select(window, &steps)? else {
                 return Ok(None);
             };
-            if !window.keeps_name && !without_names(selection.labels(), &[]).is_distinct() {
+            let unnamed = (!window.keeps_name).then(|| without_names(selection.labels(), &[]));
+            if unnamed.as_ref().is_some_and(|labels| !labels.is_distinct()) {
                 return Ok(None);
             }
-            let (index, groups) = grouped(selection.labels());
+            let (index, groups) = grouped(unnamed.as_ref().unwrap_or(selection.labels()));
             let mut seen = Seen::default();
             let rows_max = (self.allowance.cells_max / width.max(1)).max(1);
             for first in (0..selection.len()).step_by(rows_max) {

@@ -82,6 +82,7 @@ queries = st.one_of(
     st.builds("({}) or ({})".format, vectors(), vectors()),
     st.builds(relabelled, vectors()),
     st.builds("avg by (z) ({})".format, st.builds(relabelled, vectors())),
+    st.builds("stddev by (__name__, x) ({})".format, vectors()),
 )
 
 
@@ -98,6 +99,8 @@ def test_one_call_gives_what_the_evaluation_gives(text, times, cells_max):
         "a or b",
         "max(max_over_time(a[1m]))",
         "sum by (x) (rate(c_total[1m]))",
+        "avg by (__name__) (rate(c_total[1m]))",
+        "stddev by (__name__, x) (a * 2)",
         "max without (y) (a) > 1",
         "2 * (avg by (x, y) (last_over_time(a[35s] offset 10s)))",
         relabelled("a"),
