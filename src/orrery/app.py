@@ -50,13 +50,14 @@ from orrery.server.http import Route
 from orrery.server.limits import Budget, http_limits
 from orrery.server.listen import HttpServer, Listener, TcpListener, UnixListener, parse_address
 from orrery.server.router import Router
-from orrery.server.tls import Certificate
+from orrery.server.tls import certificate_of
 from orrery.settings import Settings
 from orrery.store.bounds import StoreBounds
 from orrery.store.engine import Store, Upkeep
 from orrery.store.layout import DataDirectory
 from orrery.store.manifest import ManifestStore
 from orrery.store.native import NativeKernels
+from orrery.store.retention import Retention
 from orrery.store.scrub import TICK_SECONDS, Scrub
 from orrery.telemetry import Event, Events, StoreTelemetry, Telemetry, log_to
 from orrery.tenancy.access import Access, OpenAccess, TokenAccess, check_exposure
@@ -178,7 +179,7 @@ def _engine(
         kernels=NativeKernels(),
         clock=guarded,
         bounds=_store_bounds(settings),
-        retention=retention.of,
+        retention=Retention(of=retention.of, among=retention.among),
         observe=watch.observe,
     )
     accept = Accept(store=store, log=log, limits=admission, clock=clock)
@@ -242,7 +243,9 @@ async def _serve(
     settings: Settings, ready: Callable[[str], None], *, clock: Clock, chance: Chance
 ) -> None:
     host, port = parse_address(settings.http)
-    listener = TcpListener(host, port, _certificate(settings))
+    listener = TcpListener(
+        host, port, certificate_of(settings.tls_certificate_file, settings.tls_key_file)
+    )
     check_exposure(
         auth=settings.auth, is_loopback=listener.is_loopback, forced=settings.auth_none_forced
     )
@@ -470,13 +473,6 @@ def _access(engine: Engine, settings: Settings, telemetry: Telemetry, clock: Clo
     if settings.auth == "token":
         return TokenAccess(documents=engine.documents, clock=clock, telemetry=telemetry)
     return OpenAccess(telemetry=telemetry)
-
-
-def _certificate(settings: Settings) -> Certificate | None:
-    certificate, key = settings.tls_certificate_file, settings.tls_key_file
-    if certificate is None or key is None:
-        return None
-    return Certificate(certificate_file=Path(certificate), key_file=Path(key))
 
 
 def build_administration(

@@ -8,7 +8,7 @@ from orrery.objects.local import LocalObjects
 from orrery.store.bounds import HOUR_NS, StoreBounds
 from orrery.store.engine import Store
 from orrery.store.layout import DataDirectory
-from orrery.store.retention import KeepRule, policy_of
+from orrery.store.retention import KeepRule, Retention, policy_of
 
 NOW_NS = 236_111 * 2 * HOUR_NS
 TENANT = "acme"
@@ -82,7 +82,9 @@ class Running:
         log_limits = options.pop("log_limits", LogLimits(segment_bytes_max=2000))
         days = options.pop("retention_days", None)
         if days is not None:
-            options["retention"] = lambda tenant: policy_of(KeepRule(raw_days=days(tenant)))
+            options["retention"] = Retention(
+                lambda tenant: policy_of(KeepRule(raw_days=days(tenant)))
+            )
         bounds = options.pop("bounds", StoreBounds(grace_seconds=0.0, disk_reserve_bytes=0))
         disk = options.pop("disk", None) or Disk()
         threaded = options.pop("threaded", True)

@@ -10,7 +10,7 @@ from orrery.errors import Corrupt
 from orrery.kernels.meter import Meter
 from orrery.store.bounds import DAY_NS, HOUR_NS, MINUTE_NS, StoreBounds
 from orrery.store.manifest import BlockEntry, DeleteEntry
-from orrery.store.retention import KeepRule, policy_of
+from orrery.store.retention import KeepRule, Retention, policy_of
 from orrery.store.rollup_plan import Block, Wishes, pick_rollup
 from tests.store.cores import NativeCore
 from tests.store.harness import NOW_NS, TENANT, FakeClock, Running
@@ -85,7 +85,11 @@ MODEL = {
 def options(*rules, clock=None):
     policy = policy_of(*rules)
     bounds = StoreBounds(grace_seconds=0.0, disk_reserve_bytes=0, delete_rewrite_after_ns=0)
-    return {"retention": lambda _tenant: policy, "bounds": bounds, "clock": clock or FakeClock()}
+    return {
+        "retention": Retention(lambda _tenant: policy),
+        "bounds": bounds,
+        "clock": clock or FakeClock(),
+    }
 
 
 def opened(path, *rules, clock=None):

@@ -96,3 +96,17 @@ def test_samples_older_than_any_rule_keeps_are_refused():
     now_ns = parts.clock.now_ns()
     assert admission.bounds("acme", now_ns).time_min_ns == now_ns - 48 * HOUR_NS
     assert admission.bounds("other", now_ns).time_min_ns == -(2**63)
+
+
+@pytest.mark.parametrize("limits", [{}, {"retention_seconds": 86_400}])
+def test_many_tenants_are_asked_for_at_once(limits):
+    parts = Parts(defaults=Limits(**limits))
+    rule = RetentionRule(matchers=DEBUG, raw_days=0.5)
+    parts.administration.set_retention(OPERATOR, "ruled", [rule])
+    parts.administration.set_limits(OPERATOR, "limited", {"retention_seconds": 10 * 86_400})
+    tenants = {"ruled", "limited", "plain", "(odd)"}
+    found = parts.retention.among(tenants)
+    assert {tenant: found.get(tenant, KEEP_ALL) for tenant in tenants} == {
+        tenant: parts.retention.of(tenant) for tenant in tenants
+    }
+    assert found["ruled"].rules[0].raw_days == 0.5

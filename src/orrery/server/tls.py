@@ -35,3 +35,10 @@ class Certificate:
 
 def _no_password() -> str:
     raise ValueError("the key is encrypted")
+
+
+def certificate_of(certificate_file: str | None, key_file: str | None) -> Certificate | None:
+    """None where either is not set: then plain HTTP is served."""
+    if certificate_file is None or key_file is None:
+        return None
+    return Certificate(certificate_file=Path(certificate_file), key_file=Path(key_file))

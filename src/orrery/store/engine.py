@@ -33,7 +33,7 @@ from orrery.store.pins import Pinned
 from orrery.store.quarantine import Book, Held, drop, release, suspect
 from orrery.store.recovery import apply_delete, recover
 from orrery.store.removal import Removal
-from orrery.store.retention import KEEP_ALL, Retention, keep_all, kept, whole_from_ns
+from orrery.store.retention import KEEP_ALL, Retention, kept, whole_from_ns
 from orrery.store.rewrite import Progress, begin_round, compact_once, end_round
 from orrery.store.rollups import levels, roll_up_once
 from orrery.store.state import Ended, Observe, OpenBlock, Parts, State
@@ -60,7 +60,7 @@ class Store:
         kernels: Kernels,
         clock: Clock,
         bounds: StoreBounds | None = None,
-        retention: Retention = keep_all,
+        retention: Retention | None = None,
         observe: Observe = lambda _event, _fields: None,
         free_bytes: Callable[[], int] | None = None,
         disk: Disk | None = None,
@@ -71,7 +71,7 @@ class Store:
             kernels=kernels,
             clock=clock,
             bounds=bounds or StoreBounds(),
-            retention=retention,
+            retention=retention or Retention(),
             observe=observe,
             disk=disk or Disk(),
         )
@@ -188,7 +188,7 @@ class Store:
         bounds are left out, and so are samples of ``tenant`` that are older than it keeps."""
         state = self._state
         # Retention holds on reads at once, on disk with the next compaction.
-        policy = KEEP_ALL if tenant is None else self._parts.retention(tenant)
+        policy = KEEP_ALL if tenant is None else self._parts.retention.of(tenant)
         rows = kept(policy, self._parts.clock.now_ns()) if policy.rules else []
         coarse = levels(state, tenant, policy) if tenant and policy.resolutions_ns else []
 
@@ -221,7 +221,7 @@ class Store:
 
     def kept_from_ns(self, tenant: str) -> int:
         """From when on answers for the tenant read nothing that may be gone now."""
-        return whole_from_ns(self._parts.retention(tenant), self._parts.clock.now_ns())
+        return whole_from_ns(self._parts.retention.of(tenant), self._parts.clock.now_ns())
 
     def metadata_of(self, tenant: str, name: str | None = None) -> list[MetadataRow]:
         """Rows of (name, kind, help, unit)."""

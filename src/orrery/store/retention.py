@@ -5,7 +5,7 @@ resolutions a tenant's series are rolled up to is the tenant's affair: all that 
 Called by the engine, compaction and roll-ups.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from orrery.store.bounds import DAY_NS
@@ -34,9 +34,6 @@ class Policy:
     resolutions_ns: frozenset[int] = frozenset()
 
 
-Retention = Callable[[str], Policy]
-"""The policy of a tenant; asked often, must be quick."""
-
 KEEP_ALL = Policy()
 
 
@@ -47,8 +44,21 @@ def policy_of(*rules: KeepRule) -> Policy:
     return Policy(rules, named)
 
 
-def keep_all(_tenant: str) -> Policy:
-    return KEEP_ALL
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How a store asks what its tenants keep.
+
+    ``of`` is asked for one tenant, often, and must be quick; ``among`` for all of them, once a
+    round of upkeep, and may leave out who keeps all. Without it each is asked for.
+    """
+
+    of: Callable[[str], Policy] = lambda _tenant: KEEP_ALL
+    among: Callable[[Collection[str]], dict[str, Policy]] | None = None
+
+    def each(self, tenants: Collection[str]) -> dict[str, Policy]:
+        if self.among is not None:
+            return self.among(tenants)
+        return {tenant: self.of(tenant) for tenant in tenants}
 
 
 def kept(policy: Policy, now_ns: int) -> list[KeepRow]:

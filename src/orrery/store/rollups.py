@@ -95,8 +95,8 @@ def view(state: State) -> View:
     # Not under the lock: what thousands of tenants keep may have to be read first.
     tenants = {tenant for block in blocks for tenant in block.tenants}
     policies = state.policies
-    for tenant in tenants - policies.keys():
-        policies[tenant] = state.parts.retention(tenant)
+    if unknown := tenants - policies.keys():
+        policies |= state.parts.retention.each(unknown)
     return View(blocks, damaged, deletes, next_offset, policies, _wishes(state, policies))
 
 

@@ -5,7 +5,7 @@ tenant's limits (docs/retention.md).
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 
 from msgspec import Struct
@@ -13,8 +13,9 @@ from msgspec import Struct
 from orrery.errors import Invalid
 from orrery.settings import Limits
 from orrery.store.documents import decode_document, encode_document
-from orrery.store.retention import KeepRule, Policy, policy_of
+from orrery.store.retention import KEEP_ALL, KeepRule, Policy, policy_of
 from orrery.tenancy.documents import Documents
+from orrery.tenancy.limits import COLLECTION as TENANTS
 from orrery.tenancy.limits import STALE_SECONDS_MAX, TenantLimits
 from orrery.tenancy.names import object_part
 
@@ -75,6 +76,18 @@ class TenantRetention:
             policy = policy_of(*map(keep_rule, own), default_rule(limits))
             self._computed[tenant] = (document.version, limits, policy)
         return policy
+
+    def among(self, tenants: Collection[str]) -> dict[str, Policy]:
+        """Of many at once: only who has a document is read, two listings tell who that is. Tenants
+        that keep all may be left out."""
+        default = self._defaults[1]
+        named = {*self._documents.names(COLLECTION), *self._documents.names(TENANTS)}
+        policies = {} if default is KEEP_ALL else dict.fromkeys(tenants, default)
+        for tenant in tenants:
+            part = object_part(tenant)
+            if f"{COLLECTION}/{part}" in named or f"{TENANTS}/{part}" in named:
+                policies[tenant] = self.of(tenant)
+        return policies
 
     def raw_days_min(self, tenant: str) -> float | None:
         """The shortest that any rule keeps samples: older ones are refused. A bucket that lost its
