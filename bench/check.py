@@ -88,7 +88,7 @@ def table(recorded: dict[str, Ratio], now: dict[str, Ratio], peer: str) -> list[
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--hosts", type=int, default=1000)
-    parser.add_argument("--hours", type=float, default=0.5, help="hours of data")
+    parser.add_argument("--hours", type=float, default=1.0, help="hours of data")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=10, help="times each question is asked")
     parser.add_argument("--peer", default="VictoriaMetrics 1.145")
