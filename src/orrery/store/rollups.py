@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from orrery.errors import Corrupt, Unavailable
 from orrery.store.bounds import DAY_NS, MINUTE_NS
-from orrery.store.kernels import BlockSummary, DeleteRow, KeepRow
+from orrery.store.kernels import BlockSummary, KeepRow
 from orrery.store.manifest import BlockEntry, DeleteEntry
 from orrery.store.quarantine import suspect
 from orrery.store.retention import Policy, held, kept, wanted_from_ns
@@ -23,7 +23,7 @@ from orrery.store.rollup_plan import (
     unrolled_from,
     whole_days,
 )
-from orrery.store.state import Ended, Levels, OpenBlock, State
+from orrery.store.state import Ended, Levels, OpenBlock, State, rows_of
 from orrery.store.windows import Range
 
 CLOSE_MARGIN_NS = 30 * MINUTE_NS
@@ -225,14 +225,10 @@ def _carry_out(state: State, seen: View, plan: RollupPlan) -> None:
 def _write(state: State, seen: View, plan: RollupPlan, path: str) -> BlockSummary | None:
     by_name = {block.entry.name: block for block in seen.blocks}
     rows = held_rows(state, seen)
-    deletes: list[DeleteRow] = [
-        (delete.offset, delete.tenant, delete.matchers, delete.min_ns, delete.max_ns)
-        for delete in seen.deletes
-    ]
     return state.parts.kernels.write_rollup(
         state.sources(_named(by_name, plan.raw)),
         state.sources(_named(by_name, plan.old)),
-        deletes,
+        rows_of(seen.deletes),
         path,
         resolution_ns=plan.resolution_ns,
         days=plan.days,

@@ -156,7 +156,7 @@ class State:
         return self.manifest.epoch
 
     def delete_rows(self) -> list[DeleteRow]:
-        return [(d.offset, d.tenant, d.matchers, d.min_ns, d.max_ns) for d in self.deletes]
+        return rows_of(self.deletes)
 
     def sources(self, blocks: Iterable[OpenBlock]) -> "list[Source]":
         return [
@@ -288,3 +288,8 @@ class State:
                 later = [delete for delete in self.deletes if delete.offset >= following]
                 self.deletes = [*needed, *later]
                 swap()
+
+
+def rows_of(deletes: Iterable[DeleteEntry]) -> list[DeleteRow]:
+    """As the kernels take them."""
+    return [(d.offset, d.tenant, d.matchers, d.min_ns, d.max_ns) for d in deletes]
