@@ -6,7 +6,7 @@ import msgspec
 
 from orrery.durable import Disk
 from orrery.errors import Corrupt
-from orrery.log.segment import HEADER_BYTES, read_segment
+from orrery.log.segment import HEADER_BYTES, read_segment, segments
 from orrery.store.manifest import BlockEntry
 from tests.simulation.samples import Violation
 
@@ -62,9 +62,9 @@ class DamageSteps:
 
     def _damage_log(self):
         """A bit of what had been synced: it is named, and nothing behind it is skipped."""
-        path = max((self.path / "log" / "0").iterdir())
+        first_offset, path = segments(self.path / "log" / "0")[-1]
         content = path.read_bytes()
-        scan = read_segment(Disk(), path, partition=0, first_offset=int(path.stem))
+        scan = read_segment(Disk(), path, partition=0, first_offset=first_offset)
         bits = range(HEADER_BYTES * 8, scan.synced * 8)
         if bits:
             self._refused(path, flipped(content, self.chance.choice(bits)))
