@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from orrery.errors import Invalid, OrreryError
 from orrery.ingest.contract import Written
+from orrery.ingest.parts import WriteParts
 from orrery.kernels.batch import Batch
 from orrery.server.http import Request, Response, Route
 from tests.kernels.samples import value_of
@@ -111,3 +112,13 @@ def request_for(method: str, path: str, *, query="", headers=None, body=b"") -> 
 
 def executor() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=1)
+
+
+def parts(access, accept, pool, *, size_bytes_max: int) -> WriteParts:
+    return WriteParts(
+        access=access,
+        accept=accept,
+        decode_executor=pool,
+        clock=FakeClock(),
+        size_bytes_max=size_bytes_max,
+    )

@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from orrery import app
+from orrery.app import open_engine, wires
+from orrery.app.executors import Executors
 from orrery.clock import SystemChance, SystemClock
 from orrery.settings import Settings
 from orrery.telemetry import Events, Telemetry
@@ -36,11 +37,11 @@ def routes(tmp_path_factory):
     """(method, path) of all that the server serves."""
     settings = Settings(auth="token")
     clock = SystemClock()
-    with_engine = app.open_engine(tmp_path_factory.mktemp("routes") / "data", settings=settings)
-    executors = app.Executors(settings)
+    with_engine = open_engine(tmp_path_factory.mktemp("routes") / "data", settings=settings)
+    executors = Executors(settings)
     events = Events(logging.getLogger("orrery"))
     try:
-        found = app._routes(
+        found = wires.routes(
             with_engine, executors, settings, Telemetry(), events, clock, SystemChance()
         )
     finally:

@@ -14,9 +14,9 @@ from tests.protocols.writing import (
     FakeAccept,
     FakeAccess,
     FakeCaller,
-    FakeClock,
     answer_to,
     executor,
+    parts,
     request_for,
 )
 
@@ -34,13 +34,7 @@ def write(pool):
     """Writes to the path with the query; keeps what it was made of as attributes."""
 
     def send(body=b"cpu,host=a value=1 1", query="db=metrics", *, path="/write", **headers):
-        mounted = routes(
-            access=send.access,
-            accept=send.accept,
-            decode_executor=pool,
-            clock=FakeClock(),
-            size_bytes_max=SIZE_BYTES_MAX,
-        )
+        mounted = routes(parts(send.access, send.accept, pool, size_bytes_max=SIZE_BYTES_MAX))
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return answer_to(mounted, request_for("POST", path, query=query, headers=named, body=body))
 
@@ -274,12 +268,6 @@ LINES = st.lists(st.sampled_from(PARTS))
 @settings(deadline=None)
 @given(body=st.one_of(st.binary(max_size=100), LINES.map(b"".join)))
 def test_any_body_is_answered(pool, body):
-    mounted = routes(
-        access=FakeAccess(),
-        accept=FakeAccept(),
-        decode_executor=pool,
-        clock=FakeClock(),
-        size_bytes_max=SIZE_BYTES_MAX,
-    )
+    mounted = routes(parts(FakeAccess(), FakeAccept(), pool, size_bytes_max=SIZE_BYTES_MAX))
     response = answer_to(mounted, request_for("POST", "/write", query="db=d", body=body))
     assert response.status in (204, 400)

@@ -17,6 +17,7 @@ from tests.protocols.writing import (
     FakeCaller,
     answer_to,
     executor,
+    parts,
     request_for,
 )
 
@@ -44,12 +45,7 @@ def pool():
 @pytest.fixture
 def write(pool):
     def send(body, content_type=TYPE_1, *, path="/api/v1/write", encoding="snappy"):
-        mounted = routes(
-            access=send.access,
-            accept=send.accept,
-            decode_executor=pool,
-            size_bytes_max=SIZE_BYTES_MAX,
-        )
+        mounted = routes(parts(send.access, send.accept, pool, size_bytes_max=SIZE_BYTES_MAX))
         headers = {"content-type": content_type, "content-encoding": encoding}
         return answer_to(mounted, request_for("POST", path, headers=headers, body=body))
 
@@ -219,12 +215,7 @@ def test_each_kind_of_error_has_its_status(write, error, status, retry_after, wh
 @settings(deadline=None)
 @given(body=st.binary(max_size=100), content_type=st.sampled_from([TYPE_1, TYPE_2]))
 def test_any_body_is_answered(pool, body, content_type):
-    mounted = routes(
-        access=FakeAccess(),
-        accept=FakeAccept(),
-        decode_executor=pool,
-        size_bytes_max=SIZE_BYTES_MAX,
-    )
+    mounted = routes(parts(FakeAccess(), FakeAccept(), pool, size_bytes_max=SIZE_BYTES_MAX))
     for sent in (body, snappy(body)):
         headers = {"content-type": content_type, "content-encoding": "snappy"}
         request = request_for("POST", "/api/v1/write", headers=headers, body=sent)

@@ -5,11 +5,10 @@ named beside them; one without a good line stores nothing and is no partial writ
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass
 
-from orrery.clock import Clock
-from orrery.ingest.contract import Accept, Rejected
+from orrery.ingest.contract import Rejected
+from orrery.ingest.parts import WriteParts
 from orrery.ingest.requests import Decode, Outcome, store, with_forced
 from orrery.kernels.batch import Batch
 from orrery.kernels.decompress import ENCODINGS
@@ -24,7 +23,7 @@ from orrery.protocols.influxdb.errors import (
 )
 from orrery.protocols.influxdb.targets import Target, target_1, target_2
 from orrery.server.http import Request, Response, Route
-from orrery.tenancy.access import Access, gate
+from orrery.tenancy.access import gate
 from orrery.tenancy.tokens import Permission
 
 Refusal = Callable[[str, Sequence[Rejected]], Response]
@@ -51,31 +50,27 @@ VERSIONS = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Writes:
-    access: Access
-    accept: Accept
-    decode_executor: Executor
-    clock: Clock
-    size_bytes_max: int
+    parts: WriteParts
 
     async def write(self, request: Request, version: Version) -> Response:
-        caller = self.access.caller(request, permission=Permission.WRITE, scheme="influxdb")
+        caller = self.parts.access.caller(request, permission=Permission.WRITE, scheme="influxdb")
         target = version.target(request)
         outcome = await store(
             caller.tenant,
             self._decoder(request, target),
             body_bytes=len(request.body),
-            size_bytes_max=self.size_bytes_max,
+            size_bytes_max=self.parts.size_bytes_max,
             forced=with_forced(target.labels, caller.forced_labels),
-            accept=self.accept,
-            executor=self.decode_executor,
+            accept=self.parts.accept,
+            executor=self.parts.decode_executor,
         )
         return answer(outcome, version.refusal)
 
     def _decoder(self, request: Request, target: Target) -> Decode:
         encoding = _encoding(request)
-        now_ns = self.clock.now_ns()
+        now_ns = self.parts.clock.now_ns()
 
         def decode(size_bytes_max: int) -> Batch:
             batch = decode_line_protocol(
@@ -91,22 +86,8 @@ class Writes:
         return decode
 
 
-def routes(
-    *,
-    access: Access,
-    accept: Accept,
-    decode_executor: Executor,
-    clock: Clock,
-    size_bytes_max: int,
-) -> list[Route]:
-    """``size_bytes_max`` bounds a body with its encoding taken off."""
-    writes = Writes(
-        access=access,
-        accept=accept,
-        decode_executor=decode_executor,
-        clock=clock,
-        size_bytes_max=size_bytes_max,
-    )
+def routes(parts: WriteParts) -> list[Route]:
+    writes = Writes(parts)
     return [_route(writes, version, path) for version in VERSIONS for path in version.paths]
 
 
@@ -120,7 +101,7 @@ def _route(writes: Writes, version: Version, path: str) -> Route:
         handler=handler,
         render_error=version.render_error,
         compressed_whole=True,
-        admit=gate(writes.access, permission=Permission.WRITE, scheme="influxdb"),
+        admit=gate(writes.parts.access, permission=Permission.WRITE, scheme="influxdb"),
     )
 
 

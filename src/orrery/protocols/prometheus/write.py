@@ -5,7 +5,6 @@ VictoriaMetrics' agents send. What cannot be stored is refused with 400, which s
 again, after everything else was stored; 429 and 5xx ask them to.
 """
 
-from concurrent.futures import Executor
 from dataclasses import dataclass
 from email.message import Message
 from functools import lru_cache
@@ -13,12 +12,12 @@ from functools import lru_cache
 import msgspec
 
 from orrery.errors import Corrupt, Denied, Exhausted, Invalid, OrreryError, Unavailable
-from orrery.ingest.contract import Accept
+from orrery.ingest.parts import WriteParts
 from orrery.ingest.requests import Outcome, TooLarge, store
 from orrery.kernels.batch import Batch
 from orrery.kernels.remote_write import decode_remote_write_1, decode_remote_write_2
 from orrery.server.http import Request, Response, Route
-from orrery.tenancy.access import Access, Unauthenticated, gate
+from orrery.tenancy.access import Unauthenticated, gate
 from orrery.tenancy.tokens import Permission
 
 PATHS = ("/prometheus/api/v1/write", "/api/v1/write", "/prometheus/write")
@@ -52,15 +51,12 @@ STATUSES: tuple[tuple[type[OrreryError], int, str], ...] = (
 RETRIED = frozenset({429, 503})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Writes:
-    access: Access
-    accept: Accept
-    decode_executor: Executor
-    size_bytes_max: int
+    parts: WriteParts
 
     async def write(self, request: Request) -> Response:
-        caller = self.access.caller(request, permission=Permission.WRITE, scheme="prometheus")
+        caller = self.parts.access.caller(request, permission=Permission.WRITE, scheme="prometheus")
         message = message_of(request.headers.get("content-type", ""))
         encoding = encoding_of(request.headers.get("content-encoding", ""))
         is_version_2 = message == MESSAGE_2
@@ -76,10 +72,10 @@ class Writes:
                 caller.tenant,
                 work,
                 body_bytes=len(request.body),
-                size_bytes_max=self.size_bytes_max,
+                size_bytes_max=self.parts.size_bytes_max,
                 forced=caller.forced_labels,
-                accept=self.accept,
-                executor=self.decode_executor,
+                accept=self.parts.accept,
+                executor=self.parts.decode_executor,
             )
         except OrreryError as error:
             response = render_error(error)
@@ -88,16 +84,8 @@ class Writes:
         return _with(answer(outcome), (*counts, *outcome.headers))
 
 
-def routes(
-    *, access: Access, accept: Accept, decode_executor: Executor, size_bytes_max: int
-) -> list[Route]:
-    """``size_bytes_max`` bounds a body with its encoding taken off."""
-    writes = Writes(
-        access=access,
-        accept=accept,
-        decode_executor=decode_executor,
-        size_bytes_max=size_bytes_max,
-    )
+def routes(parts: WriteParts) -> list[Route]:
+    writes = Writes(parts)
     return [
         Route(
             methods=frozenset({"POST"}),
@@ -105,7 +93,7 @@ def routes(
             handler=writes.write,
             render_error=render_error,
             compressed_whole=True,
-            admit=gate(access, permission=Permission.WRITE, scheme="prometheus"),
+            admit=gate(parts.access, permission=Permission.WRITE, scheme="prometheus"),
         )
         for path in PATHS
     ]

@@ -1,0 +1,132 @@
+"""Every wire, given its parts.
+
+ADD A PROTOCOL: a folder in ``protocols`` and a line in :func:`routes`.
+"""
+
+from collections.abc import Callable, Iterable
+from importlib.metadata import version as installed_version
+
+from orrery.app.engine import Engine
+from orrery.app.executors import Executors
+from orrery.clock import Chance, Clock
+from orrery.ingest.front import Front
+from orrery.ingest.parts import WriteParts
+from orrery.kernels.selector import check_matchers
+from orrery.languages.promql.prepare import Preparations
+from orrery.protocols.admin import operations, pages
+from orrery.protocols.admin.maintenance import StoreMaintenance
+from orrery.protocols.influxdb import status as influxdb_status
+from orrery.protocols.influxdb import write as influxdb_write
+from orrery.protocols.prometheus import reads as prometheus_reads
+from orrery.protocols.prometheus import write as prometheus_write
+from orrery.protocols.prometheus.parts import Parts
+from orrery.query.cache import ResultCache
+from orrery.server.http import Route
+from orrery.settings import Settings
+from orrery.store.layout import DataDirectory
+from orrery.telemetry import Events, Telemetry
+from orrery.tenancy.access import Access, OpenAccess, TokenAccess
+from orrery.tenancy.administration import Administration
+from orrery.tenancy.audit import AuditFile
+from orrery.tenancy.documents import Documents
+from orrery.tenancy.limits import TenantLimits
+from orrery.tenancy.retention import TenantRetention
+
+VERSION = installed_version("orrery-db")
+AUDIT_FILE = "audit.log"
+
+
+def routes(
+    engine: Engine,
+    executors: Executors,
+    settings: Settings,
+    telemetry: Telemetry,
+    events: Events,
+    clock: Clock,
+    chance: Chance,
+) -> list[Route]:
+    access = _access(engine, settings, telemetry, clock)
+    writing = WriteParts(
+        access=access,
+        accept=Front(accept=engine.accept, is_durable=engine.limits.is_durable),
+        decode_executor=executors.ingest,
+        clock=clock,
+        size_bytes_max=settings.http_body_decompressed_bytes_max,
+    )
+    found = (engine.directory, engine.documents, engine.limits, engine.store.tenants)
+    administration = build_administration(*found, events, clock, chance)
+    return [
+        *prometheus_write.routes(writing),
+        *influxdb_write.routes(writing),
+        *influxdb_status.routes(version=VERSION),
+        *prometheus_reads.routes(_reading(engine, access, settings, telemetry, clock)),
+        *operations.routes(
+            access=access,
+            administration=administration,
+            maintenance=StoreMaintenance(store=engine.store),
+        ),
+        *pages.routes(
+            access=access,
+            telemetry=telemetry,
+            is_open=settings.auth == "none" or settings.metrics_open,
+            not_ready=engine.store.not_ready,
+            links=LINKS,
+            version=VERSION,
+        ),
+    ]
+
+
+LINKS = (
+    ("/api/v1/query", "PromQL, as Prometheus serves it"),
+    ("/api/v1/write", "Prometheus remote write 1.0 and 2.0"),
+    ("/write", "InfluxDB line protocol, version 1"),
+    ("/api/v2/write", "InfluxDB line protocol, version 2"),
+)
+
+
+def _reading(
+    engine: Engine, access: Access, settings: Settings, telemetry: Telemetry, clock: Clock
+) -> Parts:
+    return Parts(
+        access=access,
+        queries=engine.queries,
+        metadata_of=engine.store.metadata_of,
+        receipts=engine.receipts,
+        preparations=Preparations(),
+        cache=ResultCache(
+            changes=engine.store,
+            bytes_max=settings.result_cache_bytes_max,
+            counted=telemetry.looked_up,
+        ),
+        clock=clock,
+        version=VERSION,
+        started_ns=clock.now_ns(),
+        retention=f"{settings.limits.retention_seconds}s",
+    )
+
+
+def _access(engine: Engine, settings: Settings, telemetry: Telemetry, clock: Clock) -> Access:
+    if settings.auth == "token":
+        return TokenAccess(documents=engine.documents, clock=clock, telemetry=telemetry)
+    return OpenAccess(telemetry=telemetry)
+
+
+def build_administration(
+    directory: DataDirectory,
+    documents: Documents,
+    limits: TenantLimits,
+    tenants_with_data: Callable[[], Iterable[str]],
+    events: Events,
+    clock: Clock,
+    chance: Chance,
+) -> Administration:
+    return Administration(
+        documents=documents,
+        limits=limits,
+        retention=TenantRetention(documents=documents, limits=limits),
+        audit=AuditFile(directory.path / AUDIT_FILE, clock=clock, events=events),
+        check_matchers=check_matchers,
+        tenants_with_data=tenants_with_data,
+        clock=clock,
+        chance=chance,
+    )
