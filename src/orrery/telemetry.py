@@ -33,6 +33,7 @@ class Telemetry:
         self._updates: list[Callable[[], None]] = []
         ProcessCollector(registry=self.registry)
         self._define_http()
+        self._define_wires()
         self._define_writes()
         self._define_store()
         self._define_queries()
@@ -60,6 +61,31 @@ class Telemetry:
             "orrery_request_failures", "Requests that ended in an error nobody foresaw."
         )
         self.denied = self._counter("orrery_denied", "Requests without a right.", "reason")
+
+    def _define_wires(self) -> None:
+        self.stream_connections = self._gauge(
+            "orrery_stream_connections", "Open connections of wires that speak plain TCP.", "wire"
+        )
+        self.streams_refused = self._counter(
+            "orrery_streams_refused",
+            "Connections of those wires closed by a limit.",
+            "wire",
+            "reason",
+        )
+        self.stream_bytes = self._counter(
+            "orrery_stream_bytes", "Bytes received over those connections.", "wire"
+        )
+        self.datagrams = self._counter("orrery_datagrams", "Datagrams received.", "wire")
+        self.datagram_bytes = self._counter("orrery_datagram_bytes", "Their bytes.", "wire")
+        self.datagrams_dropped = self._counter(
+            "orrery_datagrams_dropped",
+            "Datagrams lost before they were looked at.",
+            "wire",
+            "reason",
+        )
+        self.lines_refused = self._counter(
+            "orrery_lines_refused", "Lines not stored, of wires without answers.", "wire", "reason"
+        )
 
     def _define_writes(self) -> None:
         self.samples_accepted = self._counter("orrery_samples_accepted", "Samples acknowledged.")
@@ -168,6 +194,10 @@ class Event(StrEnum):
     REQUEST_SLOW = "request_slow"
     REQUEST_FAILED = "request_failed"
     DISCONNECT_CALLBACK_FAILED = "disconnect_callback_failed"
+    STREAM_REFUSED = "stream_refused"
+    STREAM_FAILED = "stream_failed"
+    DATAGRAMS_FAILED = "datagrams_failed"
+    LINES_REFUSED = "lines_refused"
     QUERY_SLOW = "query_slow"
     LOG_CUT = "log_cut"
     REPLAY_DONE = "replay_done"

@@ -3,12 +3,20 @@
 import re
 from pathlib import Path
 
-from orrery.server.limits import HttpLimits
+from orrery.server.limits import DatagramLimits, HttpLimits, StreamLimits
 from orrery.settings import described
 
 PACKAGE = Path(__file__).parents[2] / "src" / "orrery"
-BY_FIELD = {f"http_{name}" for name in HttpLimits.__dataclass_fields__}
-"""``http_limits`` reads them by the names of its fields, so it is the fields that must be used."""
+BY_FIELD = {
+    prefix + name: name
+    for prefix, limits in (
+        ("http_", HttpLimits),
+        ("stream_", StreamLimits),
+        ("datagram_", DatagramLimits),
+    )
+    for name in limits.__dataclass_fields__
+}
+"""They are read by the names of the fields, so it is the fields that must be used."""
 
 
 def test_every_setting_is_used() -> None:
@@ -16,7 +24,7 @@ def test_every_setting_is_used() -> None:
     unused = []
     for setting in described():
         name = setting.name.removeprefix("limits.")
-        read = name.removeprefix("http_") if name in BY_FIELD else name
+        read = BY_FIELD.get(name, name)
         if not any(re.search(rf"\.{read}\b", text) for text in texts):
             unused.append(setting.name)
     assert unused == []

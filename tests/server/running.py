@@ -22,6 +22,7 @@ from orrery.server.http import Response, Route
 from orrery.server.limits import Budget, HttpLimits
 from orrery.server.listen import HttpServer, TcpListener
 from orrery.server.router import Router
+from orrery.server.tls import Certificate
 from orrery.telemetry import Events, Telemetry
 
 LIMITS = HttpLimits(
@@ -183,6 +184,12 @@ async def until(is_true):
 
 def zipped(content):
     return gzip.compress(content)
+
+
+def certificate(directory, name):
+    return Certificate(
+        certificate_file=directory / f"{name}.crt", key_file=directory / f"{name}.key"
+    )
 
 
 LOOPBACK_ONLY = HostPolicy()

@@ -5,7 +5,6 @@ import os
 import socket
 import ssl
 import stat
-import subprocess
 import threading
 
 import pytest
@@ -13,9 +12,8 @@ import pytest
 from orrery.errors import Invalid, Unavailable
 from orrery.server.http import Response
 from orrery.server.listen import TcpListener, UnixListener, parse_address
-from orrery.server.tls import Certificate
 from orrery.server.unix import short_path
-from tests.server.running import Running, route, until, until_closed
+from tests.server.running import Running, certificate, route, until, until_closed
 
 REQUEST = b"GET /echo HTTP/1.1\r\nhost: x\r\n\r\n"
 
@@ -167,28 +165,6 @@ def test_socket_file_of_a_killed_server_is_replaced(tmp_path):
         left_behind.bind(str(path))
     with Running([], listeners=[TcpListener("127.0.0.1", 0), UnixListener(path)]) as server:
         assert server.server.urls[1] == f"unix:{path}"
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("certificates")
-    for name in ("first", "second"):
-        command = (
-            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
-            f"-subj /CN={name} -addext subjectAltName=DNS:localhost,IP:127.0.0.1 "
-            f"-keyout {directory}/{name}.key -out {directory}/{name}.crt"
-        )
-        try:
-            subprocess.run(command.split(), check=True, capture_output=True)
-        except FileNotFoundError:
-            pytest.skip("openssl is not installed")
-    return directory
-
-
-def certificate(directory, name):
-    return Certificate(
-        certificate_file=directory / f"{name}.crt", key_file=directory / f"{name}.key"
-    )
 
 
 def served_name(port, trusted):

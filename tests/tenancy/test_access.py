@@ -218,3 +218,23 @@ def test_exposure(auth, is_loopback, forced, is_fine):
     else:
         with pytest.raises(Invalid, match="beyond loopback"):
             check_exposure(auth=auth, is_loopback=is_loopback, forced=forced)
+
+
+def test_wires_that_are_no_http_show_their_token(parts):
+    secret, _ = parts.token("team-a", "write", forced_labels=(("site", "x"),))
+    caller = parts.token_access.bearer(secret, permission=WRITE, tenant="other")
+    assert (caller.tenant, caller.forced_labels) == ("team-a", (("site", "x"),))
+    with pytest.raises(Denied, match="lacks the permission 'read'"):
+        parts.token_access.bearer(secret, permission=READ, tenant="team-a")
+    for unknown in (None, "", "orr_" + "a" * 43):
+        with pytest.raises(Unauthenticated):
+            parts.token_access.bearer(unknown, permission=WRITE, tenant="team-a")
+
+
+def test_without_tokens_the_listener_says_whose_it_is(parts):
+    assert parts.open_access.bearer("any", permission=WRITE, tenant="team-a").tenant == "team-a"
+
+
+def test_an_operators_token_writes_for_the_listeners_tenant(parts):
+    secret, _ = parts.token("*", "write")
+    assert parts.token_access.bearer(secret, permission=WRITE, tenant="b").tenant == "b"

@@ -12,8 +12,10 @@ import uvloop
 from orrery.app.agents import agents_of
 from orrery.app.engine import Engine, open_engine
 from orrery.app.executors import Executors
-from orrery.app.wires import routes
+from orrery.app.sockets import socket_servers
+from orrery.app.wires import addresses, routes
 from orrery.clock import Chance, Clock, SystemChance, SystemClock
+from orrery.ingest.parts import listening_of
 from orrery.kernels.decompress import decompress
 from orrery.server.application import Application
 from orrery.server.hosts import HostPolicy, OriginPolicy
@@ -41,9 +43,11 @@ async def _serve(
     listener = TcpListener(
         host, port, certificate_of(settings.tls_certificate_file, settings.tls_key_file)
     )
-    check_exposure(
-        auth=settings.auth, is_loopback=listener.is_loopback, forced=settings.auth_none_forced
-    )
+    others = [listening_of(address).listener for address in addresses(settings)]
+    for one in (listener, *others):
+        check_exposure(
+            auth=settings.auth, is_loopback=one.is_loopback, forced=settings.auth_none_forced
+        )
     telemetry, events = Telemetry(), Events(logging.getLogger("orrery"))
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -107,14 +111,18 @@ async def _serving(
         telemetry=telemetry,
         events=events,
     )
+    sockets = socket_servers(
+        engine, executors, settings, listener.certificate, telemetry, events, clock
+    )
     agents = agents_of(engine, settings, events, clock)
     try:
-        await server.start()
+        for opened in (server, *sockets):
+            await opened.start()
         for agent in agents:
             agent.start()
         yield server
     finally:
         for agent in agents:
             await asyncio.to_thread(agent.stop)
-        await server.stop()
+        await asyncio.gather(*(opened.stop() for opened in (server, *sockets)))
         await asyncio.to_thread(executors.close)

@@ -1,6 +1,7 @@
 """Every wire, given its parts.
 
-ADD A PROTOCOL: a folder in ``protocols`` and a line in :func:`routes`.
+ADD A PROTOCOL: a folder in ``protocols`` and a line in :func:`routes`; where it has sockets of its
+own, in :func:`streams` or :func:`datagrams` too, and its addresses in :func:`addresses`.
 """
 
 from collections.abc import Callable, Iterable
@@ -10,7 +11,7 @@ from orrery.app.engine import Engine
 from orrery.app.executors import Executors
 from orrery.clock import Chance, Clock
 from orrery.ingest.front import Front
-from orrery.ingest.parts import WriteParts
+from orrery.ingest.parts import SocketParts, WriteParts
 from orrery.kernels.selector import check_matchers
 from orrery.languages.promql.prepare import Preparations
 from orrery.protocols.admin import operations, pages
@@ -21,7 +22,9 @@ from orrery.protocols.prometheus import reads as prometheus_reads
 from orrery.protocols.prometheus import write as prometheus_write
 from orrery.protocols.prometheus.parts import Parts
 from orrery.query.cache import ResultCache
+from orrery.server.datagrams import DatagramWire
 from orrery.server.http import Route
+from orrery.server.streams import StreamWire
 from orrery.settings import Settings
 from orrery.store.layout import DataDirectory
 from orrery.telemetry import Events, Telemetry
@@ -45,14 +48,8 @@ def routes(
     clock: Clock,
     chance: Chance,
 ) -> list[Route]:
-    access = _access(engine, settings, telemetry, clock)
-    writing = WriteParts(
-        access=access,
-        accept=Front(accept=engine.accept, is_durable=engine.limits.is_durable),
-        decode_executor=executors.ingest,
-        clock=clock,
-        size_bytes_max=settings.http_body_decompressed_bytes_max,
-    )
+    access = access_of(engine, settings, telemetry, clock)
+    writing = writing_of(engine, executors, settings, access, clock)
     found = (engine.directory, engine.documents, engine.limits, engine.store.tenants)
     administration = build_administration(*found, events, clock, chance)
     return [
@@ -74,6 +71,21 @@ def routes(
             version=VERSION,
         ),
     ]
+
+
+def addresses(settings: Settings) -> list[str]:
+    """Of all wires that are no HTTP."""
+    return []
+
+
+def streams(parts: SocketParts) -> list[StreamWire]:
+    """Wires that speak plain TCP."""
+    return []
+
+
+def datagrams(parts: SocketParts) -> list[DatagramWire]:
+    """Wires that speak UDP."""
+    return []
 
 
 LINKS = (
@@ -105,7 +117,21 @@ def _reading(
     )
 
 
-def _access(engine: Engine, settings: Settings, telemetry: Telemetry, clock: Clock) -> Access:
+def writing_of(
+    engine: Engine, executors: Executors, settings: Settings, access: Access, clock: Clock
+) -> WriteParts:
+    return WriteParts(
+        access=access,
+        accept=Front(accept=engine.accept, is_durable=engine.limits.is_durable),
+        decode_executor=executors.ingest,
+        clock=clock,
+        size_bytes_max=settings.http_body_decompressed_bytes_max,
+    )
+
+
+def access_of(
+    engine: Engine, settings: Settings, telemetry: Telemetry, clock: Clock
+) -> OpenAccess | TokenAccess:
     if settings.auth == "token":
         return TokenAccess(documents=engine.documents, clock=clock, telemetry=telemetry)
     return OpenAccess(telemetry=telemetry)

@@ -33,6 +33,39 @@ def http_limits(settings: Settings) -> HttpLimits:
     return HttpLimits(**{name: getattr(settings, f"http_{name}") for name in names})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamLimits:
+    """Named as the settings are, without their ``stream_``."""
+
+    connections_max: int
+    held_bytes_max: int
+    first_seconds_max: float
+    frame_seconds_max: float
+    idle_seconds_max: float
+    stall_seconds_max: float
+    grace_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatagramLimits:
+    """Named as the settings are, without their ``datagram_``."""
+
+    queue_bytes_max: int
+    queue_count_max: int
+    socket_bytes: int
+    grace_seconds: float
+
+
+def stream_limits(settings: Settings) -> StreamLimits:
+    names = [field.name for field in fields(StreamLimits)]
+    return StreamLimits(**{name: getattr(settings, f"stream_{name}") for name in names})
+
+
+def datagram_limits(settings: Settings) -> DatagramLimits:
+    names = [field.name for field in fields(DatagramLimits)]
+    return DatagramLimits(**{name: getattr(settings, f"datagram_{name}") for name in names})
+
+
 class Budget:
     """Bytes of request bodies in memory, all requests together; and how many these are."""
 

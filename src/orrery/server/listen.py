@@ -209,10 +209,10 @@ def _url(listener: Listener, opened: socket.socket) -> str:
 def _open(listener: Listener) -> socket.socket:
     if isinstance(listener, UnixListener):
         return _open_unix(listener.path)
-    return _open_tcp(listener.host, listener.port)
+    return open_tcp(listener.host, listener.port)
 
 
-def _open_tcp(host: str, port: int) -> socket.socket:
+def open_tcp(host: str, port: int) -> socket.socket:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError) as error:

@@ -162,6 +162,44 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         int, Meta(ge=1, le=256, description="threads that take off and put on body encodings")
     ] = 2
 
+    stream_connections_max: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="open connections of one TCP wire; closed beyond")
+    ] = 1024
+    stream_line_bytes_max: Annotated[
+        int, Meta(ge=256, le=MIB, description="a line of a TCP wire; longer: closed")
+    ] = 64 * KIB
+    stream_held_bytes_max: Annotated[
+        int, Meta(ge=MIB, description="unfinished lines and frames of all TCP wires; closed beyond")
+    ] = 64 * MIB
+    stream_first_seconds_max: Annotated[
+        float,
+        Meta(gt=0, description="from connecting over a TCP wire to the end of the first line"),
+    ] = 300.0
+    stream_frame_seconds_max: Annotated[
+        float, Meta(gt=0, description="from the first byte of a later line or frame to its end")
+    ] = 30.0
+    stream_idle_seconds_max: Annotated[
+        float, Meta(gt=0, description="a silent connection of a TCP wire is closed after this")
+    ] = 3600.0
+    stream_stall_seconds_max: Annotated[
+        float, Meta(gt=0, description="a TCP peer that reads no answer for this long is cut off")
+    ] = 60.0
+    stream_grace_seconds: Annotated[
+        float, Meta(ge=0, description="how long lines taken in may finish when the server stops")
+    ] = 15.0
+    datagram_queue_bytes_max: Annotated[
+        int, Meta(ge=64 * KIB, description="datagrams of one UDP wire that wait; dropped beyond")
+    ] = 16 * MIB
+    datagram_queue_count_max: Annotated[
+        int, Meta(ge=1, description="how many of them wait at most; dropped beyond")
+    ] = 65_536
+    datagram_socket_bytes: Annotated[
+        int, Meta(ge=0, description="receive buffer asked of the system for a UDP wire; 0: its own")
+    ] = 4 * MIB
+    datagram_grace_seconds: Annotated[
+        float, Meta(ge=0, description="how long datagrams taken in may finish at a stop")
+    ] = 5.0
+
     ingest_threads: Annotated[
         int, Meta(ge=1, le=256, description="threads that decode and resolve writes")
     ] = 2

@@ -6,7 +6,8 @@ Whoever reaches the Unix socket is the operator.
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Protocol
 from urllib.parse import parse_qsl
@@ -62,6 +63,12 @@ class Access(Protocol):
         ``Invalid`` for a tenant's name that cannot be."""
 
 
+class Bearers(Protocol):
+    def bearer(self, secret: str | None, *, permission: str, tenant: str) -> Caller:
+        """As ``Access.caller`` for wires that are no HTTP: ``secret`` is the token they were sent,
+        if any, and ``tenant`` the one their listener is for, where the caller may act for any."""
+
+
 class Admitted(Struct, frozen=True):
     """A caller just found, and what it was asked for."""
 
@@ -97,6 +104,10 @@ class OpenAccess:
             )
         return _open_caller(request.headers.get(TENANT_HEADER, ""))
 
+    def bearer(self, secret: str | None, *, permission: str, tenant: str) -> Caller:
+        assert permission in ON_DATA, "only HTTP administers"
+        return _open_caller(tenant)
+
 
 class TokenAccess:
     """``auth = token``: each request carries one."""
@@ -112,15 +123,25 @@ class TokenAccess:
         known = request.admitted
         if isinstance(known, Admitted) and (known.permission, known.scheme) == (permission, scheme):
             return known.caller
+        with self._counted():
+            token = self._token(_secret(request, scheme))
+            return _caller_of(token, permission, _named_tenant(request.headers))
+
+    def bearer(self, secret: str | None, *, permission: str, tenant: str) -> Caller:
+        with self._counted():
+            token = self._token(secret)
+            return _caller_of(token, permission, tenant if token.tenant == SYSTEM else None)
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
         try:
-            return self._permitted(self._token(request, scheme), request, permission)
+            yield
         except Denied as denied:
             unknown = isinstance(denied, Unauthenticated)
             self._telemetry.denied.labels("unknown" if unknown else "permission").inc()
             raise
 
-    def _token(self, request: Request, scheme: str) -> Token:
-        secret = _secret(request, scheme)
+    def _token(self, secret: str | None) -> Token:
         if secret is None:
             raise Unauthenticated("cannot serve the request: it carries no token")
         token = token_of(secret, self._documents)
@@ -130,21 +151,6 @@ class TokenAccess:
         if refusal is not None:
             raise Unauthenticated(f"cannot serve the request: {refusal}")
         return token
-
-    def _permitted(self, token: Token, request: Request, permission: str) -> Caller:
-        if permission not in token.permissions:
-            raise Denied(
-                f"cannot {permission}: token {token.id} lacks the permission '{permission}'"
-            )
-        is_system = token.tenant == SYSTEM
-        return Caller(
-            tenant=_tenant_of(token, request, permission),
-            permissions=frozenset(token.permissions),
-            forced_labels=token.forced_labels,
-            forced_matchers=token.matchers(),
-            token_id=token.id,
-            is_system=is_system,
-        )
 
 
 @lru_cache(maxsize=OPEN_CALLERS_KEPT_MAX)
@@ -168,8 +174,20 @@ def check_exposure(*, auth: str, is_loopback: bool, forced: bool) -> None:
         )
 
 
-def _tenant_of(token: Token, request: Request, permission: str) -> str:
-    named = _named_tenant(request.headers)
+def _caller_of(token: Token, permission: str, named: str | None) -> Caller:
+    if permission not in token.permissions:
+        raise Denied(f"cannot {permission}: token {token.id} lacks the permission '{permission}'")
+    return Caller(
+        tenant=_tenant_of(token, named, permission),
+        permissions=frozenset(token.permissions),
+        forced_labels=token.forced_labels,
+        forced_matchers=token.matchers(),
+        token_id=token.id,
+        is_system=token.tenant == SYSTEM,
+    )
+
+
+def _tenant_of(token: Token, named: str | None, permission: str) -> str:
     if token.tenant != SYSTEM:
         if named is not None and named != token.tenant:
             raise Denied(
