@@ -47,6 +47,7 @@ pub fn hide(run: &mut Run, hidden: &[TimeRange]) {
         if from < to {
             run.times_ns.drain(from..to);
             run.values.drain(from..to);
+            run.sides.drain(from..to);
         }
     }
 }
@@ -90,6 +91,7 @@ fn heap_fits(left: &Run, right: &Run) -> bool {
 }
 
 fn append(left: &mut Run, right: &Run) {
+    left.sides.append(left.len(), &right.sides, 0..right.len());
     left.times_ns.extend_from_slice(&right.times_ns);
     if left.kind.uses_heap() {
         let shift = (left.heap.len() as u64) << 32;
@@ -111,12 +113,18 @@ fn settle(cluster: &[Run], out: &mut Vec<Run>) {
         order.extend(places.map(|(at, &time)| (time, which as u32, at as u32)));
     }
     order.sort_by_key(|&(time, _, _)| time);
+    let mut touched = cluster.iter().chain(out.last());
+    let has_sides = touched.any(|run| !run.sides.is_empty());
     for (place, &(time, which, at)) in order.iter().enumerate() {
         if order.get(place + 1).is_some_and(|next| next.0 == time) {
             continue;
         }
         let run = &cluster[which as usize];
         push(out, run, at as usize, count - place);
+        if let Some(last) = out.last_mut().filter(|_| has_sides) {
+            let before = last.len() - 1;
+            last.sides.push(before, run.sides.at(at as usize));
+        }
     }
 }
 
@@ -157,7 +165,7 @@ mod tests {
             kind: Kind::Float64,
             times_ns: samples.iter().map(|s| s.0).collect(),
             values: samples.iter().map(|s| s.1).collect(),
-            heap: Vec::new(),
+            ..Run::new(Kind::Float64)
         }
     }
 
