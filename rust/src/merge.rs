@@ -157,6 +157,8 @@ fn push(out: &mut Vec<Run>, from: &Run, at: usize, expected_count: usize) {
 mod tests {
     use super::*;
     use crate::sample::Kind;
+    use crate::sides::Side;
+    use crate::sides::tests::side;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
@@ -237,23 +239,24 @@ mod tests {
         #[test]
         fn equals_a_map_written_in_order(
             runs in prop::collection::vec(
-                (any::<bool>(), prop::collection::btree_map(0i64..60, any::<u8>(), 0..20)), 0..6),
+                (any::<bool>(), prop::collection::btree_map(0i64..60, (any::<u8>(), side()), 0..20)), 0..6),
             hidden in prop::collection::vec((0i64..60, 0i64..10), 0..3),
         ) {
             let hidden: Vec<_> = hidden.iter().map(|&(from, length)| range(from, from + length)).collect();
-            let mut expected: BTreeMap<i64, (Kind, String)> = BTreeMap::new();
+            let mut expected: BTreeMap<i64, (Kind, String, Side)> = BTreeMap::new();
             let mut given = Vec::new();
             for (text, samples) in &runs {
                 let kind = if *text { Kind::String } else { Kind::Int64 };
                 let mut run = Run::new(kind);
-                for (&time, &value) in samples {
+                for (&time, &(value, side)) in samples {
+                    run.sides.push(run.len(), side);
                     if *text {
                         run.push_payload(time, value.to_string().as_bytes());
                     } else {
                         run.times_ns.push(time);
                         run.values.push(u64::from(value));
                     }
-                    expected.insert(time, (kind, value.to_string()));
+                    expected.insert(time, (kind, value.to_string(), side));
                 }
                 given.push(run);
             }
@@ -261,11 +264,11 @@ mod tests {
             let merged = merge_runs(given, &hidden);
             let mut got = Vec::new();
             for run in &merged {
-                prop_assert!(!run.is_empty());
+                prop_assert!(!run.is_empty() && run.sides.fit(run.len()));
                 for at in 0..run.len() {
                     let value = run.payload(at).filter(|_| run.kind == Kind::String)
                         .map_or_else(|| run.values[at].to_string(), |p| String::from_utf8(p.to_vec()).unwrap());
-                    got.push((run.times_ns[at], (run.kind, value)));
+                    got.push((run.times_ns[at], (run.kind, value, run.sides.at(at))));
                 }
             }
             prop_assert!(merged.windows(2).all(|pair| pair[0].kind != pair[1].kind));

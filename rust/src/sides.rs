@@ -161,7 +161,7 @@ pub(crate) mod python {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
