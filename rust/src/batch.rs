@@ -247,6 +247,7 @@ fn check_sent(sent: &mut [(&str, &str)]) -> Result<()> {
 pub(crate) mod python {
     use super::Batch;
     use crate::sample;
+    use crate::sides::python::to_arrays;
     use numpy::{PyArray1, ToPyArray};
     use pyo3::exceptions::PyIndexError;
     use pyo3::prelude::*;
@@ -309,6 +310,10 @@ pub(crate) mod python {
             columns.set_item("lines", PyArray1::from_vec(py, lines))?;
             columns.set_item("sample_ends", PyArray1::from_vec(py, ends))?;
             columns.set_item("hashes", hashes)?;
+            let (starts, positions, elevations) = to_arrays(py, &batch.sides);
+            columns.set_item("start_times_ns", starts)?;
+            columns.set_item("positions", positions)?;
+            columns.set_item("elevations_mm", elevations)?;
             Ok(columns)
         }
 

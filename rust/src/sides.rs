@@ -126,20 +126,11 @@ impl Sides {
         }
     }
 
+    #[must_use]
     pub fn slice(&self, samples: Range<usize>) -> Self {
         let mut part = Self::default();
         part.append(0, self, samples);
         part
-    }
-
-    /// Forgets columns in which no sample has a value.
-    pub fn tidy(&mut self) {
-        for column in SIDE_COLUMNS {
-            let count = self.column(column).len();
-            if !self.has(column, 0..count) {
-                self.set(column, Vec::new());
-            }
-        }
     }
 
     pub fn memory_bytes(&self) -> usize {
@@ -149,8 +140,29 @@ impl Sides {
 
 #[cfg(feature = "python")]
 pub(crate) mod python {
-    use super::NO_SIDE;
+    use super::{NO_SIDE, SideColumn, Sides};
+    use numpy::PyArray1;
     use pyo3::prelude::*;
+
+    /// Start times, positions and elevations; none where no sample has one.
+    pub type SideArrays<'py> = (
+        Option<Bound<'py, PyArray1<i64>>>,
+        Option<Bound<'py, PyArray1<u64>>>,
+        Option<Bound<'py, PyArray1<i64>>>,
+    );
+
+    pub fn to_arrays<'py>(py: Python<'py>, sides: &Sides) -> SideArrays<'py> {
+        let column = |column| {
+            let bits = sides.column(column);
+            sides.has(column, 0..bits.len()).then_some(bits)
+        };
+        let codes = |bits: &[i64]| bits.iter().map(|&bits| bits as u64).collect();
+        (
+            column(SideColumn::StartTime).map(|bits| PyArray1::from_slice(py, bits)),
+            column(SideColumn::Position).map(|bits| PyArray1::from_vec(py, codes(bits))),
+            column(SideColumn::Elevation).map(|bits| PyArray1::from_slice(py, bits)),
+        )
+    }
 
     pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let [start_time, position, elevation] = NO_SIDE;
@@ -186,15 +198,6 @@ pub(crate) mod tests {
         assert_eq!(none, Sides::default());
     }
 
-    #[test]
-    fn a_column_that_lost_its_values_is_forgotten() {
-        let mut left = sides(&[[1, 2, i64::MIN], NO_SIDE, [i64::MIN, 5, i64::MIN]]);
-        left.drain(0..1);
-        left.tidy();
-        assert!(left.column(SideColumn::StartTime).is_empty());
-        assert_eq!(rows(&left, 2), [NO_SIDE, [i64::MIN, 5, i64::MIN]]);
-    }
-
     pub fn side() -> impl Strategy<Value = Side> {
         let bits = |absent| prop_oneof![Just(absent), 0i64..4];
         NO_SIDE.map(bits)
@@ -223,8 +226,6 @@ pub(crate) mod tests {
             prop_assert_eq!(found.has_any(&part), inside.iter().any(|&side| side != NO_SIDE));
             found.drain(part.clone());
             expected.drain(part);
-            prop_assert_eq!(rows(&found, expected.len()), expected.clone());
-            found.tidy();
             prop_assert_eq!(rows(&found, expected.len()), expected);
         }
     }

@@ -773,7 +773,7 @@ pub(crate) mod python {
     use crate::rollup_reading::{Coarse, Level};
     use crate::sample::Kind;
     use crate::selector::Matcher;
-    use crate::sides::SideColumn;
+    use crate::sides::python::to_arrays;
     use crate::source::TimeRange;
     use crate::source::python::{DeleteRow, PySource, deletes_from_rows};
     use crate::window::python::{Matrix, matrix};
@@ -1072,14 +1072,8 @@ pub(crate) mod python {
         }
     }
 
-    fn column_to_python(py: Python<'_>, mut column: KindColumn) -> PyResult<Bound<'_, PyTuple>> {
-        column.sides.tidy();
-        let side = |column_of| Some(column.sides.column(column_of)).filter(|bits| !bits.is_empty());
-        let signed = |bits: &[i64]| PyArray1::from_slice(py, bits);
-        let starts = side(SideColumn::StartTime).map(signed);
-        let positions = side(SideColumn::Position)
-            .map(|bits| PyArray1::from_iter(py, bits.iter().map(|&bits| bits as u64)));
-        let elevations = side(SideColumn::Elevation).map(signed);
+    fn column_to_python(py: Python<'_>, column: KindColumn) -> PyResult<Bound<'_, PyTuple>> {
+        let (starts, positions, elevations) = to_arrays(py, &column.sides);
         let bits = column.values;
         let values = match column.kind {
             Kind::Float64 => {

@@ -107,7 +107,8 @@ class Batch:
 
     def columns(self) -> dict[str, Any]:
         """Copies of the columns, for tests and inspection: ``times_ns``, ``values`` (bits) and
-        ``kinds`` one a sample; ``lines``, ``sample_ends`` and ``hashes`` one a key."""
+        ``kinds`` one a sample, and the side columns, which may be None; ``lines``, ``sample_ends``
+        and ``hashes`` one a key."""
 
     def canonical(
         self,

@@ -140,3 +140,4 @@ def test_columns_come_by_kind():
     assert series.tolist() == [0, 0, 1]
     assert times.tolist() == [1, 2, 1]
     assert values.tolist() == [1.0, 2.0, 5.0]
+    assert sides == [None, None, None]

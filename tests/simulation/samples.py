@@ -27,7 +27,7 @@ def unlimited():
 
 
 def side_of(number):
-    """Side columns of some samples: all, a few or none of them, so that merges meet every mixture."""
+    """Side columns of some samples: all, one or none of them, so that merges meet all mixtures."""
     present = ((7, 1 << 62, -12), (number, NO_POSITION, NO_ELEVATION), (NO_START_TIME, number, 0))
     return present[number % 3] if number % 5 < 2 else NO_SIDE
 
