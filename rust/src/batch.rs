@@ -7,6 +7,7 @@
 use crate::error::{CoreError, Result};
 use crate::sample::Kind;
 use crate::series;
+use crate::sides::Sides;
 use std::borrow::Cow;
 
 /// How the raw keys of a batch become series.
@@ -82,6 +83,8 @@ pub struct Batch {
     /// Bits, as in `sample::Run`; strings and bytes point into `body`.
     pub values: Vec<u64>,
     pub kinds: Vec<Kind>,
+    /// What samples have beside their values; `Sides::push` takes them in one by one.
+    pub sides: Sides,
     /// Spans of the symbol table (remote write 2.0 only).
     pub symbols: Vec<(u32, u32)>,
     pub metadata: Vec<MetadataRow>,
@@ -116,6 +119,7 @@ impl Batch {
             + size_of_val(&self.times_ns[..])
             + size_of_val(&self.values[..])
             + size_of_val(&self.kinds[..])
+            + self.sides.memory_bytes()
             + size_of_val(&self.symbols[..])
     }
 
@@ -136,6 +140,7 @@ impl Batch {
             times_ns: Vec::new(),
             values: Vec::new(),
             kinds: Vec::new(),
+            sides: Sides::default(),
             symbols: Vec::new(),
             metadata: Vec::new(),
             rejected: Vec::new(),
@@ -242,6 +247,7 @@ fn check_sent(sent: &mut [(&str, &str)]) -> Result<()> {
 pub(crate) mod python {
     use super::Batch;
     use crate::sample;
+    use crate::sides::python::to_arrays;
     use numpy::{PyArray1, ToPyArray};
     use pyo3::exceptions::PyIndexError;
     use pyo3::prelude::*;
@@ -304,6 +310,10 @@ pub(crate) mod python {
             columns.set_item("lines", PyArray1::from_vec(py, lines))?;
             columns.set_item("sample_ends", PyArray1::from_vec(py, ends))?;
             columns.set_item("hashes", hashes)?;
+            let (starts, positions, elevations) = to_arrays(py, &batch.sides);
+            columns.set_item("start_times_ns", starts)?;
+            columns.set_item("positions", positions)?;
+            columns.set_item("elevations_mm", elevations)?;
             Ok(columns)
         }
 

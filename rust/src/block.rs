@@ -445,10 +445,10 @@ impl Reader for BlockReader<'_> {
         self.source.named(found)
     }
 
-    fn page(&mut self, page: PagePlace) -> Result<&[u8]> {
-        let bytes = self.source.block.page(page.offset, page.length);
+    fn page(&mut self, offset: u64, length: u32) -> Result<&[u8]> {
+        let bytes = self.source.block.page(offset, length);
         let checked = bytes.and_then(|bytes| {
-            pages::check(bytes).map_err(|error| at_offset(page.offset, error))?;
+            pages::check(bytes).map_err(|error| at_offset(offset, error))?;
             Ok(bytes)
         });
         self.source.named(checked)

@@ -7,6 +7,7 @@ use crate::error::{CoreError, Result};
 use crate::index::SeriesSymbols;
 use crate::sample::Kind;
 use crate::section::SectionEntry;
+use crate::sides::{SIDE_COLUMNS, SideColumn};
 use crate::varint;
 
 pub const MAGIC_START: [u8; 8] = *b"ORRYBLK1";
@@ -289,7 +290,7 @@ pub fn get_time_entry(bytes: &[u8], at: &mut usize, before: &TimeEntry) -> Resul
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chunk {
     pub kind: Kind,
-    /// 0: samples. Others are columns of coarse data (`rollup_pages`).
+    /// 0: samples. Up to 15 columns of coarse data (`rollup_pages`), then side columns.
     pub column: u8,
     pub offset: u64,
     pub length: u32,
@@ -305,7 +306,21 @@ pub struct ChunkBefore {
 
 /// Bits above the kind are the column.
 const CHUNK_KIND_BITS: u32 = 4;
-const CHUNK_COLUMN_MAX: u64 = 15;
+const CHUNK_COLUMN_MAX: u64 = 18;
+/// The first side column; releases that do not know them refuse columns from here on.
+const CHUNK_COLUMN_SIDES: u8 = 16;
+
+impl Chunk {
+    /// Where it holds a side column of the samples of a chunk before it: which.
+    pub fn side_column(&self) -> Option<SideColumn> {
+        let number = self.column.checked_sub(CHUNK_COLUMN_SIDES)?;
+        SIDE_COLUMNS.get(usize::from(number)).copied()
+    }
+
+    pub fn set_side_column(&mut self, column: SideColumn) {
+        self.column = CHUNK_COLUMN_SIDES + column as u8;
+    }
+}
 
 pub fn put_chunk(out: &mut Vec<u8>, chunk: &Chunk, before: &mut ChunkBefore) {
     let kind = chunk.kind as u64 | u64::from(chunk.column) << CHUNK_KIND_BITS;

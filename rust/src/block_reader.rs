@@ -10,7 +10,8 @@ use crate::label_rows::LabelRowsBuilder;
 use crate::pages;
 use crate::sample::{Kind, Run};
 use crate::section::SectionKind;
-use crate::source::{Extent, Floats, PagePlace, TimeRange};
+use crate::sides::Sides;
+use crate::source::{Extent, Floats, PagePlace, SidePlaces, TimeRange};
 use crate::varint;
 use hashbrown::HashMap;
 use std::ops::Range;
@@ -57,6 +58,61 @@ pub fn put_labels(block: &Block, ordinals: &[u32], out: &mut LabelRowsBuilder) -
             out.add_numbered(name, field, &pairs)?;
         }
     }
+    Ok(())
+}
+
+/// The chunks of values among those of a series.
+fn values_of(chunks: &[Chunk]) -> impl Iterator<Item = &Chunk> {
+    chunks.iter().filter(|chunk| chunk.side_column().is_none())
+}
+
+/// The chunks of side columns that stand at the start of these.
+fn side_chunks(chunks: &[Chunk]) -> &[Chunk] {
+    let end = chunks
+        .iter()
+        .position(|chunk| chunk.side_column().is_none());
+    &chunks[..end.unwrap_or(chunks.len())]
+}
+
+fn side_places(chunks: &[Chunk]) -> SidePlaces {
+    let mut places = SidePlaces::default();
+    for chunk in side_chunks(chunks) {
+        if let Some(column) = chunk.side_column() {
+            places[column as usize] = Some((chunk.offset, chunk.length));
+        }
+    }
+    places
+}
+
+/// Appends the side columns of the samples `inside` pages of `count`, which stand in `run` from
+/// `before` on.
+fn read_sides(
+    block: &Block,
+    chunks: &[Chunk],
+    count: usize,
+    inside: Range<usize>,
+    (before, run): (usize, &mut Run),
+) -> Result<()> {
+    if chunks.is_empty() && run.sides.is_empty() {
+        return Ok(());
+    }
+    let mut sides = Sides::default();
+    for chunk in chunks {
+        let Some(column) = chunk.side_column() else {
+            continue;
+        };
+        let mut bits = Vec::new();
+        let page = block.page(chunk.offset, chunk.length)?;
+        pages::decode_times(page, &mut bits).map_err(|error| at_offset(chunk.offset, error))?;
+        if bits.len() != count {
+            return Err(CoreError::Corrupt(format!(
+                "pages at offset {}: the page has not as many items as times",
+                chunk.offset
+            )));
+        }
+        sides.set(column, bits);
+    }
+    run.sides.append(before, &sides, inside);
     Ok(())
 }
 
@@ -136,12 +192,12 @@ impl Kept {
     ) -> Result<()> {
         self.seek(block, ordinal)?;
         let first = out.len();
-        for at in self.chunks_of(ordinal)? {
+        let own = self.chunks_of(ordinal)?;
+        for at in own.clone() {
             let chunk = self.chunks[at];
             if chunk.column != 0 {
-                return Err(CoreError::Invalid(
-                    "cannot read samples: it holds rows of coarse data".into(),
-                ));
+                self.check_side_chunk(own.start, at)?;
+                continue;
             }
             let times = &mut self.times[chunk.time_index as usize % TIME_PAGES_MAX];
             times.seek(block, chunk.time_index)?;
@@ -163,8 +219,33 @@ impl Kept {
                 let count = times_ns.len();
                 pages::decode_some_values(page, count, from..to, run, &mut self.scratch)
                     .map_err(|error| at_offset(chunk.offset, error))?;
+                let before = run.times_ns.len();
                 run.times_ns.extend_from_slice(&times_ns[from..to]);
+                let sides = side_chunks(&self.chunks[at + 1..own.end]);
+                read_sides(block, sides, count, from..to, (before, run))?;
             }
+        }
+        Ok(())
+    }
+
+    /// Verifies that a chunk that holds no values stands behind those it goes with.
+    fn check_side_chunk(&self, first: usize, at: usize) -> Result<()> {
+        let chunk = self.chunks[at];
+        let Some(column) = chunk.side_column() else {
+            return Err(CoreError::Invalid(
+                "cannot read samples: it holds rows of coarse data".into(),
+            ));
+        };
+        let before = at.checked_sub(1).filter(|&before| before >= first);
+        let fits = before
+            .map(|before| self.chunks[before])
+            .is_some_and(|before| {
+                before.time_index == chunk.time_index && before.column < chunk.column
+            });
+        if !fits || chunk.kind != column.kind() {
+            return Err(CoreError::Corrupt(format!(
+                "section chunks: a side column ({column:?}) does not fit what it stands behind"
+            )));
         }
         Ok(())
     }
@@ -178,16 +259,13 @@ impl Kept {
     ) -> Result<Option<Floats<'_>>> {
         self.seek(block, ordinal)?;
         let own = self.chunks_of(ordinal)?;
-        if self.chunks[own.clone()]
-            .iter()
-            .any(|chunk| chunk.kind != Kind::Float64)
-        {
+        if values_of(&self.chunks[own.clone()]).any(|chunk| chunk.kind != Kind::Float64) {
             return Ok(None);
         }
         self.seek_times(block, own.clone(), range)?;
         let FloatColumns { parts, values, .. } = &mut self.floats;
         values.clear();
-        for (chunk, part) in self.chunks[own].iter().zip(parts) {
+        for (chunk, part) in values_of(&self.chunks[own]).zip(parts) {
             if part.inside.is_empty() {
                 continue;
             }
@@ -206,18 +284,16 @@ impl Kept {
     fn seek_times(&mut self, block: &Block, own: Range<usize>, range: TimeRange) -> Result<()> {
         let chunks = &self.chunks[own];
         let known = &mut self.floats;
-        let has_same_times = chunks.len() == known.parts.len()
-            && chunks
-                .iter()
-                .zip(&known.parts)
-                .all(|(chunk, part)| chunk.time_index == part.time_index);
+        let has_same_times = values_of(chunks)
+            .map(|chunk| chunk.time_index)
+            .eq(known.parts.iter().map(|part| part.time_index));
         if known.range == Some(range) && has_same_times {
             return Ok(());
         }
         known.range = None;
         known.parts.clear();
         known.times_ns.clear();
-        for chunk in chunks {
+        for chunk in values_of(chunks) {
             let times = &mut self.times[chunk.time_index as usize % TIME_PAGES_MAX];
             times.seek(block, chunk.time_index)?;
             let mut inside = 0..0;
@@ -246,8 +322,13 @@ impl Kept {
         out: &mut Vec<Extent>,
     ) -> Result<()> {
         self.seek(block, ordinal)?;
-        for at in self.chunks_of(ordinal)? {
+        let own = self.chunks_of(ordinal)?;
+        for at in own.clone() {
             let chunk = self.chunks[at];
+            if chunk.side_column().is_some() {
+                self.check_side_chunk(own.start, at)?;
+                continue;
+            }
             let times = &mut self.times[chunk.time_index as usize % TIME_PAGES_MAX];
             times.seek(block, chunk.time_index)?;
             if !times.overlaps(range) {
@@ -260,6 +341,7 @@ impl Kept {
                 offset: chunk.offset,
                 length: chunk.length,
                 time_index: chunk.time_index,
+                sides: side_places(&self.chunks[at + 1..own.end]),
             };
             out.push(Extent {
                 range: TimeRange {

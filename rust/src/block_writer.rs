@@ -13,6 +13,7 @@ use crate::rollup_pages;
 use crate::sample::{Kind, Run};
 use crate::section::{SECTION_SETTLED, SectionEntry, SectionKind, unit_checksums};
 use crate::series::{SeriesId, SeriesView};
+use crate::sides::{SIDE_COLUMNS, SideColumn};
 use crate::source::TimeRange;
 use hashbrown::HashMap;
 use std::fs::{File, OpenOptions};
@@ -284,13 +285,20 @@ impl BlockWriter {
         let mut from = 0;
         while from < run.len() {
             let to = page_end(run, from, size);
-            chunks.push(self.add_chunk(run, from, to)?);
+            self.add_chunk(run, from, to, chunks)?;
             from = to;
         }
         Ok(())
     }
 
-    fn add_chunk(&mut self, run: &Run, from: usize, to: usize) -> Result<Chunk> {
+    /// Writes a page of values, and of each side column that some of its samples have.
+    fn add_chunk(
+        &mut self,
+        run: &Run,
+        from: usize,
+        to: usize,
+        chunks: &mut Vec<Chunk>,
+    ) -> Result<()> {
         let times_ns = &run.times_ns[from..to];
         let time_index = self.time_page(times_ns)?;
         let mut page = std::mem::take(&mut self.page);
@@ -299,8 +307,33 @@ impl BlockWriter {
         pages::encode_values(run.kind, values, &run.heap, self.options.effort, &mut page)?;
         let (min_ns, max_ns) = (times_ns[0], times_ns[times_ns.len() - 1]);
         let range = TimeRange { min_ns, max_ns };
-        let chunk = self.copy_chunk(run.kind, &page, (times_ns.len(), range), time_index)?;
+        chunks.push(self.copy_chunk(run.kind, &page, (times_ns.len(), range), time_index)?);
+        for column in SIDE_COLUMNS {
+            if run.sides.has(column, from..to) {
+                page.clear();
+                pages::encode_times(
+                    &run.sides.column(column)[from..to],
+                    self.options.effort,
+                    &mut page,
+                )?;
+                chunks.push(self.copy_side_chunk(column, &page, range, time_index)?);
+            }
+        }
         self.page = page;
+        Ok(())
+    }
+
+    /// Writes a whole page of a side column of the samples whose chunk was written last.
+    pub fn copy_side_chunk(
+        &mut self,
+        column: SideColumn,
+        page: &[u8],
+        range: TimeRange,
+        time_index: u32,
+    ) -> Result<Chunk> {
+        // Its samples have been counted with their values.
+        let mut chunk = self.copy_chunk(column.kind(), page, (0, range), time_index)?;
+        chunk.set_side_column(column);
         Ok(chunk)
     }
 

@@ -5,6 +5,7 @@ use crate::error::{CoreError, Result};
 use crate::key_hash::KeyHasher;
 use crate::sample::Kind;
 use crate::series::SeriesView;
+use crate::sides::Sides;
 use std::borrow::Cow;
 
 /// Values of one kind, one for each time.
@@ -22,6 +23,7 @@ pub fn decode(
     offsets: &[i64],
     times_ns: Vec<i64>,
     values: Values,
+    sides: Sides,
 ) -> Result<Batch> {
     check_offsets(series.len(), offsets, times_ns.len())?;
     let (kind, count, payload_bytes) = match &values {
@@ -32,6 +34,12 @@ pub fn decode(
         return Err(CoreError::Invalid(format!(
             "cannot write columns: {} times but {count} values",
             times_ns.len()
+        )));
+    }
+    if !sides.fit(count) {
+        return Err(CoreError::Invalid(format!(
+            "cannot write columns: start times, positions and elevations must be {count}, as the \
+             values are"
         )));
     }
     let mut body =
@@ -53,6 +61,7 @@ pub fn decode(
         Values::Payload(_, parts) => placed(&parts, payload_start),
     };
     batch.times_ns = times_ns;
+    batch.sides = sides;
     Ok(batch)
 }
 
@@ -130,8 +139,9 @@ fn canonicalise(
 // Arguments arrive owned from the interpreter.
 #[allow(clippy::needless_pass_by_value)]
 pub(crate) mod python {
-    use super::{Kind, Values};
+    use super::{Kind, Sides, Values};
     use crate::batch::python::PyBatch;
+    use crate::sides::SideColumn;
     use numpy::{PyReadonlyArray1, PyReadonlyArrayDyn};
     use pyo3::exceptions::PyTypeError;
     use pyo3::prelude::*;
@@ -178,17 +188,35 @@ pub(crate) mod python {
     }
 
     #[pyfunction]
+    #[pyo3(signature = (series, offsets, times_ns, values, *, start_times_ns = None,
+        positions = None, elevations_mm = None))]
+    #[allow(clippy::too_many_arguments)]
     fn decode_columns(
         py: Python<'_>,
         series: Vec<Bound<'_, PyBytes>>,
         offsets: PyReadonlyArray1<'_, i64>,
         times_ns: PyReadonlyArray1<'_, i64>,
         values: &Bound<'_, PyAny>,
+        start_times_ns: Option<PyReadonlyArray1<'_, i64>>,
+        positions: Option<PyReadonlyArray1<'_, u64>>,
+        elevations_mm: Option<PyReadonlyArray1<'_, i64>>,
     ) -> PyResult<PyBatch> {
+        let mut sides = Sides::default();
+        if let Some(column) = start_times_ns {
+            sides.set(SideColumn::StartTime, column.as_slice()?.to_vec());
+        }
+        if let Some(column) = positions {
+            let bits = column.as_slice()?.iter().map(|&code| code as i64);
+            sides.set(SideColumn::Position, bits.collect());
+        }
+        if let Some(column) = elevations_mm {
+            sides.set(SideColumn::Elevation, column.as_slice()?.to_vec());
+        }
         let series: Vec<&[u8]> = series.iter().map(PyBytesMethods::as_bytes).collect();
         let (offsets, times_ns) = (offsets.as_slice()?, times_ns.as_slice()?);
-        let decode =
-            |values| py.detach(|| super::decode(&series, offsets, times_ns.to_vec(), values));
+        let decode = |values| {
+            py.detach(|| super::decode(&series, offsets, times_ns.to_vec(), values, sides))
+        };
         if let Some(column) = plain(values)? {
             return Ok(PyBatch(decode(column)?));
         }
@@ -220,7 +248,14 @@ mod tests {
         ];
         let slices: Vec<&[u8]> = series.iter().map(Vec::as_slice).collect();
         let values = Values::Payload(Kind::String, vec![b"x", b"", b"zzz"]);
-        let batch = decode(&slices, &[0, 1, 1, 3], vec![1, 2, 3], values).unwrap();
+        let batch = decode(
+            &slices,
+            &[0, 1, 1, 3],
+            vec![1, 2, 3],
+            values,
+            Sides::default(),
+        )
+        .unwrap();
         assert_eq!(batch.keys.len(), 2);
         assert_eq!(batch.sample_start(1), 1);
         assert_eq!(batch.keys[1].line, 3);
@@ -240,7 +275,7 @@ mod tests {
         ] {
             let values = Values::Plain(Kind::Int64, vec![0; count]);
             assert!(
-                decode(&series, offsets, vec![0], values).is_err(),
+                decode(&series, offsets, vec![0], values, Sides::default()).is_err(),
                 "{offsets:?}"
             );
         }
@@ -250,7 +285,7 @@ mod tests {
         #[test]
         fn any_bytes_are_a_series_or_an_error(bytes: Vec<u8>) {
             let values = Values::Plain(Kind::Int64, vec![0]);
-            let batch = decode(&[&bytes], &[0, 1], vec![0], values).unwrap();
+            let batch = decode(&[&bytes], &[0, 1], vec![0], values, Sides::default()).unwrap();
             let _ = batch.canonical(0, &[], &[]);
         }
     }

@@ -12,6 +12,7 @@ use crate::merge::{hide, merge_runs};
 use crate::retention::Keep;
 use crate::sample::Run;
 use crate::series::{SeriesId, SeriesView};
+use crate::sides::SIDE_COLUMNS;
 use crate::source::{Delete, Extent, PagePlace, Reader, Source, TimeRange, hidden_ranges};
 use hashbrown::HashMap;
 use std::cmp::Ordering;
@@ -252,12 +253,22 @@ impl SeriesWriter<'_> {
             self.copied_times.insert(key, index);
             index
         };
-        let bytes = walk.reader.page(page)?;
+        let bytes = walk.reader.page(page.offset, page.length)?;
         let samples = (extent.count, extent.range);
         let chunk = self
             .writer
             .copy_chunk(page.kind, bytes, samples, time_index)?;
         self.chunks.push(chunk);
+        for (column, place) in SIDE_COLUMNS.into_iter().zip(page.sides) {
+            let Some((offset, length)) = place else {
+                continue;
+            };
+            let bytes = walk.reader.page(offset, length)?;
+            let chunk = self
+                .writer
+                .copy_side_chunk(column, bytes, extent.range, time_index)?;
+            self.chunks.push(chunk);
+        }
         Ok(())
     }
 

@@ -110,7 +110,7 @@ impl Generation {
         self.heap_bytes.fetch_add(columns.heap.len(), Relaxed);
         let mut pending = self.pending.lock();
         match columns.kinds {
-            Kinds::Constant(kind) if !kind.uses_heap() => {
+            Kinds::Constant(kind) if !kind.uses_heap() && columns.sides.is_empty() => {
                 self.memory_bytes
                     .fetch_add(Pending::part_bytes(part), Relaxed);
                 if pending.push(part, kind) {
@@ -125,7 +125,8 @@ impl Generation {
         }
     }
 
-    /// Appends a batch with payloads or several kinds at once, behind all that was pending.
+    /// Appends a batch with payloads, side columns or several kinds at once, behind all that was
+    /// pending.
     fn append_mixed(&self, part: Part<'_>) -> Result<()> {
         let mut order = Order::default();
         order.sort(part.references, STRIPE_COUNT, stripe_of);
@@ -314,7 +315,16 @@ fn append_run(
     heap: &[u8],
 ) -> Result<()> {
     let place = place_of(reference);
-    let (is_first, outcome) = stripe.append(place, kind, times_ns, values, heap);
+    let appended = stripe.append(place, kind, times_ns, values, heap);
+    hold(table, reference, appended)
+}
+
+/// Holds a series that has its first samples in the generation.
+fn hold(
+    table: &SeriesTable,
+    reference: u32,
+    (is_first, outcome): (bool, Result<()>),
+) -> Result<()> {
     if is_first {
         table.0.store.hot(reference).hold();
     }
@@ -334,15 +344,21 @@ fn append_key(table: &SeriesTable, stripe: &mut Stripe, part: Part<'_>, key: usi
             until += 1;
         }
         let (times_ns, values) = (&columns.times_ns[from..until], &columns.values[from..until]);
-        append_run(
-            table,
-            stripe,
-            reference,
-            kind,
-            times_ns,
-            values,
-            &columns.heap,
-        )?;
+        if columns.sides.has_any(&(from..until)) {
+            let place = place_of(reference);
+            let appended = stripe.append_sided(place, kind, columns, from..until);
+            hold(table, reference, appended)?;
+        } else {
+            append_run(
+                table,
+                stripe,
+                reference,
+                kind,
+                times_ns,
+                values,
+                &columns.heap,
+            )?;
+        }
         from = until;
     }
     Ok(())

@@ -84,7 +84,7 @@ impl Head {
     /// first of another kind; says how many. One thread finds the series, another one appends.
     pub fn replay_run<R: AsRef<[u8]>>(&self, records: &[R], first_offset: u64) -> Result<usize> {
         let active = self.active.read();
-        let (sender, receiver) = sync_channel::<Replayed>(REPLAY_PARTS_AHEAD);
+        let (sender, receiver) = sync_channel::<Box<Replayed>>(REPLAY_PARTS_AHEAD);
         std::thread::scope(|scope| {
             let appender = scope.spawn(|| {
                 let mut parts = receiver.into_iter();
@@ -121,7 +121,10 @@ impl Head {
 
     fn prepare(&self, record: &[u8], offset: u64) -> Result<Prepared> {
         let prepared = Record::parse(record).and_then(|record| match record.kind {
-            RecordKind::Samples => self.prepare_samples(&record).map(Prepared::Samples),
+            RecordKind::Samples => {
+                let samples = self.prepare_samples(&record)?;
+                Ok(Prepared::Samples(Box::new(samples)))
+            }
             RecordKind::Definitions => self.table.load_record(&record).map(|_| Prepared::Nothing),
             _ => Ok(Prepared::Control),
         });
@@ -268,7 +271,7 @@ impl Head {
 
 /// What a record holds for the head.
 enum Prepared {
-    Samples(Replayed),
+    Samples(Box<Replayed>),
     Nothing,
     /// A delete or metadata, which the store has a part in.
     Control,

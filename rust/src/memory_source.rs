@@ -226,8 +226,9 @@ impl Source for MemorySource {
                 out.push(Run {
                     kind: run.kind,
                     times_ns: run.times_ns[part.clone()].to_vec(),
-                    values: run.values[part].to_vec(),
+                    values: run.values[part.clone()].to_vec(),
                     heap: run.heap.clone(),
+                    sides: run.sides.slice(part),
                 });
             }
         }

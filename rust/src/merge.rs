@@ -47,6 +47,7 @@ pub fn hide(run: &mut Run, hidden: &[TimeRange]) {
         if from < to {
             run.times_ns.drain(from..to);
             run.values.drain(from..to);
+            run.sides.drain(from..to);
         }
     }
 }
@@ -90,6 +91,7 @@ fn heap_fits(left: &Run, right: &Run) -> bool {
 }
 
 fn append(left: &mut Run, right: &Run) {
+    left.sides.append(left.len(), &right.sides, 0..right.len());
     left.times_ns.extend_from_slice(&right.times_ns);
     if left.kind.uses_heap() {
         let shift = (left.heap.len() as u64) << 32;
@@ -111,12 +113,18 @@ fn settle(cluster: &[Run], out: &mut Vec<Run>) {
         order.extend(places.map(|(at, &time)| (time, which as u32, at as u32)));
     }
     order.sort_by_key(|&(time, _, _)| time);
+    let mut touched = cluster.iter().chain(out.last());
+    let has_sides = touched.any(|run| !run.sides.is_empty());
     for (place, &(time, which, at)) in order.iter().enumerate() {
         if order.get(place + 1).is_some_and(|next| next.0 == time) {
             continue;
         }
         let run = &cluster[which as usize];
         push(out, run, at as usize, count - place);
+        if let Some(last) = out.last_mut().filter(|_| has_sides) {
+            let before = last.len() - 1;
+            last.sides.push(before, run.sides.at(at as usize));
+        }
     }
 }
 
@@ -149,6 +157,8 @@ fn push(out: &mut Vec<Run>, from: &Run, at: usize, expected_count: usize) {
 mod tests {
     use super::*;
     use crate::sample::Kind;
+    use crate::sides::Side;
+    use crate::sides::tests::side;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
@@ -157,7 +167,7 @@ mod tests {
             kind: Kind::Float64,
             times_ns: samples.iter().map(|s| s.0).collect(),
             values: samples.iter().map(|s| s.1).collect(),
-            heap: Vec::new(),
+            ..Run::new(Kind::Float64)
         }
     }
 
@@ -229,23 +239,24 @@ mod tests {
         #[test]
         fn equals_a_map_written_in_order(
             runs in prop::collection::vec(
-                (any::<bool>(), prop::collection::btree_map(0i64..60, any::<u8>(), 0..20)), 0..6),
+                (any::<bool>(), prop::collection::btree_map(0i64..60, (any::<u8>(), side()), 0..20)), 0..6),
             hidden in prop::collection::vec((0i64..60, 0i64..10), 0..3),
         ) {
             let hidden: Vec<_> = hidden.iter().map(|&(from, length)| range(from, from + length)).collect();
-            let mut expected: BTreeMap<i64, (Kind, String)> = BTreeMap::new();
+            let mut expected: BTreeMap<i64, (Kind, String, Side)> = BTreeMap::new();
             let mut given = Vec::new();
             for (text, samples) in &runs {
                 let kind = if *text { Kind::String } else { Kind::Int64 };
                 let mut run = Run::new(kind);
-                for (&time, &value) in samples {
+                for (&time, &(value, side)) in samples {
+                    run.sides.push(run.len(), side);
                     if *text {
                         run.push_payload(time, value.to_string().as_bytes());
                     } else {
                         run.times_ns.push(time);
                         run.values.push(u64::from(value));
                     }
-                    expected.insert(time, (kind, value.to_string()));
+                    expected.insert(time, (kind, value.to_string(), side));
                 }
                 given.push(run);
             }
@@ -253,11 +264,11 @@ mod tests {
             let merged = merge_runs(given, &hidden);
             let mut got = Vec::new();
             for run in &merged {
-                prop_assert!(!run.is_empty());
+                prop_assert!(!run.is_empty() && run.sides.fit(run.len()));
                 for at in 0..run.len() {
                     let value = run.payload(at).filter(|_| run.kind == Kind::String)
                         .map_or_else(|| run.values[at].to_string(), |p| String::from_utf8(p.to_vec()).unwrap());
-                    got.push((run.times_ns[at], (run.kind, value)));
+                    got.push((run.times_ns[at], (run.kind, value, run.sides.at(at))));
                 }
             }
             prop_assert!(merged.windows(2).all(|pair| pair[0].kind != pair[1].kind));

@@ -5,6 +5,7 @@
 
 use crate::error::{CoreError, Result};
 use crate::sample::{Kind, Run};
+use crate::sides::Sides;
 
 #[derive(Debug, Default, PartialEq)]
 pub struct Numbers {
@@ -54,6 +55,7 @@ pub struct KindColumn {
     /// For kinds with a heap: sample `i` owns bytes `offsets[i]..offsets[i + 1]` of it.
     pub offsets: Vec<i64>,
     pub heap: Vec<u8>,
+    pub sides: Sides,
 }
 
 impl KindColumn {
@@ -65,10 +67,13 @@ impl KindColumn {
             values: Vec::new(),
             offsets: vec![0],
             heap: Vec::new(),
+            sides: Sides::default(),
         }
     }
 
     fn append(&mut self, series: u32, run: Run) -> Result<()> {
+        self.sides
+            .append(self.series.len(), &run.sides, 0..run.len());
         self.series.resize(self.series.len() + run.len(), series);
         self.times_ns.extend_from_slice(&run.times_ns);
         if !self.kind.uses_heap() {
@@ -108,7 +113,7 @@ mod tests {
             kind,
             times_ns: samples.iter().map(|s| s.0).collect(),
             values: samples.iter().map(|s| s.1).collect(),
-            heap: Vec::new(),
+            ..Run::new(kind)
         }
     }
 

@@ -138,6 +138,7 @@ mod tests {
     use super::*;
     use crate::record_samples::Kinds;
     use crate::series_table::SeriesTable;
+    use crate::sides::Sides;
 
     fn columns(key_ends: &[u32]) -> Columns {
         let count = i64::from(key_ends.last().copied().unwrap_or(0));
@@ -147,6 +148,7 @@ mod tests {
             values: (0..count as u64).collect(),
             kinds: Kinds::Constant(Kind::Float64),
             heap: Vec::new(),
+            sides: Sides::default(),
         }
     }
 

@@ -50,7 +50,7 @@ impl RecordKind {
     }
 }
 
-/// Column ids. The numbers are persisted; 13 to 15 (start times, positions, elevations) are taken.
+/// Column ids. The numbers are persisted.
 pub mod column {
     pub const SERIES_IDS: u16 = 1;
     pub const KEY_SERIES: u16 = 2;

@@ -161,6 +161,7 @@ mod tests {
     };
     use crate::sample::Kind;
     use crate::series::canonical;
+    use crate::sides::Sides;
     use proptest::prelude::*;
 
     fn decode_any(bytes: &[u8]) -> Result<()> {
@@ -210,6 +211,7 @@ mod tests {
                 values: vec![1.5f64.to_bits(), 1 << 32 | 2, 7, 1],
                 kinds: Kinds::Each(vec![Kind::Float64, Kind::String, Kind::Int64, Kind::Bool]),
                 heap: b"abc".to_vec(),
+                sides: Sides::default(),
             },
             definitions: vec![canonical],
         }
@@ -340,6 +342,7 @@ mod tests {
         ) {
             let mut columns = Columns {
                 key_ends: vec![], times_ns: vec![], values: vec![], kinds: Kinds::Constant(Kind::Float64), heap: vec![],
+                sides: Sides::default(),
             };
             let mut kinds = Vec::new();
             for (_, samples) in &keys {

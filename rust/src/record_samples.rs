@@ -7,8 +7,10 @@ use crate::record::{
     CONSTANT, Column, DELTA, RAW, Record, RecordKind, VARINT, Writer, column, corrupt, fixed, raw,
     slices, varints, write_slices, wrong_encoding, wrong_size,
 };
+use crate::record_sides::{read_sides, write_sides};
 use crate::sample::{Kind, payload};
 use crate::series::SeriesId;
+use crate::sides::Sides;
 use crate::varint;
 
 /// Kinds of a column of samples.
@@ -54,6 +56,7 @@ pub struct Columns {
     pub values: Vec<u64>,
     pub kinds: Kinds,
     pub heap: Vec<u8>,
+    pub sides: Sides,
 }
 
 /// What a samples record says.
@@ -67,7 +70,7 @@ pub struct Samples {
     pub definitions: Vec<Vec<u8>>,
 }
 
-const SAMPLES_COLUMNS: [u16; 8] = [
+const SAMPLES_COLUMNS: [u16; 11] = [
     column::SERIES_IDS,
     column::KEY_SERIES,
     column::KEY_COUNTS,
@@ -76,6 +79,9 @@ const SAMPLES_COLUMNS: [u16; 8] = [
     column::KINDS,
     column::HEAP,
     column::DEFINITIONS,
+    column::START_TIMES,
+    column::POSITIONS,
+    column::ELEVATIONS,
 ];
 
 /// What `encode_samples` writes, borrowed.
@@ -109,7 +115,7 @@ pub fn encode_samples(
         });
     }
     write_counts(&mut writer, &columns.key_ends);
-    write_times(&mut writer, &columns.times_ns);
+    write_times(&mut writer, column::TIMES, &columns.times_ns);
     writer.column(column::VALUES, 0, RAW, columns.values.len(), |out| {
         for bits in &columns.values {
             out.extend_from_slice(&bits.to_le_bytes());
@@ -124,6 +130,7 @@ pub fn encode_samples(
     if !view.definitions.is_empty() {
         write_slices(&mut writer, column::DEFINITIONS, view.definitions);
     }
+    write_sides(&mut writer, &columns.sides);
     writer.finish(tenant, epoch, shards)
 }
 
@@ -149,11 +156,11 @@ fn write_counts(writer: &mut Writer, key_ends: &[u32]) {
     });
 }
 
-fn write_times(writer: &mut Writer, times_ns: &[i64]) {
+pub(crate) fn write_times(writer: &mut Writer, id: u16, times_ns: &[i64]) {
     let first = times_ns.first().copied().unwrap_or(0);
     let constant = times_ns.iter().all(|&time_ns| time_ns == first);
     let encoding = if constant { CONSTANT } else { DELTA };
-    writer.column(column::TIMES, 0, encoding, times_ns.len(), |out| {
+    writer.column(id, 0, encoding, times_ns.len(), |out| {
         if constant {
             out.extend_from_slice(&first.to_le_bytes());
             return;
@@ -201,6 +208,7 @@ pub fn decode_samples(record: &Record<'_>) -> Result<Samples> {
         heap: record
             .find(column::HEAP)
             .map_or_else(Vec::new, |(_, bytes)| bytes.to_vec()),
+        sides: read_sides(record, values.len())?,
         values,
     };
     check_payloads(&columns)?;
@@ -257,7 +265,10 @@ fn read_counts(
     Ok(ends)
 }
 
-fn read_times((column, bytes): (Column, &[u8]), sample_count: usize) -> Result<Vec<i64>> {
+pub(crate) fn read_times(
+    (column, bytes): (Column, &[u8]),
+    sample_count: usize,
+) -> Result<Vec<i64>> {
     if column.count as usize != sample_count {
         return Err(wrong_size(column));
     }

@@ -12,6 +12,7 @@ use crate::sample::payload;
 use crate::series::{SeriesId, SeriesView};
 use crate::series_store::{DEFINED, Hot, LIVE, SHARD_MASK};
 use crate::series_table::{Admission, Admitted, Flight, NO_SERIES, SeriesTable, Table, Tenant};
+use crate::sides::Sides;
 use hashbrown::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -489,6 +490,7 @@ impl Work<'_> {
                 values: batch.values.clone(),
                 kinds: Kinds::of(&batch.kinds),
                 heap: Vec::new(),
+                sides: batch.sides.clone(),
             }
         } else {
             self.kept_columns()
@@ -526,6 +528,7 @@ impl Work<'_> {
             values: Vec::new(),
             kinds: Kinds::Constant(crate::sample::Kind::Float64),
             heap: Vec::new(),
+            sides: Sides::default(),
         };
         for (at, &reference) in self.references.iter().enumerate() {
             if reference == NO_SERIES {
@@ -533,6 +536,8 @@ impl Work<'_> {
             }
             for sample in batch.sample_start(at)..batch.keys[at].sample_end as usize {
                 if self.timely.is_empty() || self.timely[sample] {
+                    let side = batch.sides.at(sample);
+                    columns.sides.push(columns.values.len(), side);
                     columns.times_ns.push(batch.times_ns[sample]);
                     columns.values.push(batch.values[sample]);
                     kinds.push(batch.kinds[sample]);

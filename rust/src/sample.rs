@@ -1,6 +1,7 @@
 //! What a sample is made of: kinds, and a run of samples on its way between two parts.
 
 use crate::error::{CoreError, Result};
+use crate::sides::Sides;
 
 /// The kind of a value. Belongs to a page or a run, never to a series' identity.
 /// The numbers are persisted.
@@ -54,6 +55,7 @@ pub struct Run {
     pub times_ns: Vec<i64>,
     pub values: Vec<u64>,
     pub heap: Vec<u8>,
+    pub sides: Sides,
 }
 
 impl Run {
@@ -63,6 +65,7 @@ impl Run {
             times_ns: Vec::new(),
             values: Vec::new(),
             heap: Vec::new(),
+            sides: Sides::default(),
         }
     }
 

@@ -773,6 +773,7 @@ pub(crate) mod python {
     use crate::rollup_reading::{Coarse, Level};
     use crate::sample::Kind;
     use crate::selector::Matcher;
+    use crate::sides::python::to_arrays;
     use crate::source::TimeRange;
     use crate::source::python::{DeleteRow, PySource, deletes_from_rows};
     use crate::window::python::{Matrix, matrix};
@@ -1050,8 +1051,9 @@ pub(crate) mod python {
             Ok(py.detach(|| self.0.count(range, &meter.0))?)
         }
 
-        /// (kind, series, times, values) of each kind that occurs; values of strings and bytes are
-        /// a pair of offsets and bytes.
+        /// (kind, series, times, values, start times, positions, elevations) of each kind that
+        /// occurs; values of strings and bytes are a pair of offsets and bytes, a side column that
+        /// no sample has is none.
         fn columns<'py>(
             &self,
             py: Python<'py>,
@@ -1071,6 +1073,7 @@ pub(crate) mod python {
     }
 
     fn column_to_python(py: Python<'_>, column: KindColumn) -> PyResult<Bound<'_, PyTuple>> {
+        let (starts, positions, elevations) = to_arrays(py, &column.sides);
         let bits = column.values;
         let values = match column.kind {
             Kind::Float64 => {
@@ -1104,7 +1107,7 @@ pub(crate) mod python {
         };
         let series = PyArray1::from_vec(py, column.series);
         let times = PyArray1::from_vec(py, column.times_ns);
-        (kind, series, times, values).into_pyobject(py)
+        (kind, series, times, values, starts, positions, elevations).into_pyobject(py)
     }
 
     pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -6,6 +6,7 @@ use crate::rollup::Row;
 use crate::sample::{Kind, Run};
 use crate::selector::{Matcher, matches_all};
 use crate::series::{SeriesId, SeriesView};
+use crate::sides::SIDE_COLUMNS;
 use roaring::RoaringBitmap;
 
 /// Inclusive bounds in nanoseconds.
@@ -126,8 +127,8 @@ pub trait Reader {
         Ok(())
     }
 
-    /// The bytes of a page that `extents` named.
-    fn page(&mut self, _page: PagePlace) -> Result<&[u8]> {
+    /// The bytes of a page that `extents` named: of values or of a side column.
+    fn page(&mut self, _offset: u64, _length: u32) -> Result<&[u8]> {
         Err(CoreError::Invalid(
             "cannot copy a page: the source has none".into(),
         ))
@@ -165,7 +166,11 @@ pub struct PagePlace {
     pub offset: u64,
     pub length: u32,
     pub time_index: u32,
+    pub sides: SidePlaces,
 }
+
+/// Offset and length of the pages of side columns that go with a value page.
+pub type SidePlaces = [Option<(u64, u32)>; SIDE_COLUMNS.len()];
 
 /// The reader of a source whose series share nothing.
 pub struct PlainReader<'a, S: Source + ?Sized>(pub &'a S);

@@ -7,8 +7,11 @@
 
 use crate::error::{CoreError, Result};
 use crate::prefetch::prefetch;
+use crate::record_samples::Columns;
 use crate::sample::{Kind, Run, payload};
+use crate::sides::Side;
 use crate::source::TimeRange;
+use std::ops::Range;
 
 const SEGMENT_BITS: u32 = 12;
 const SEGMENT_ROWS: u32 = 1 << SEGMENT_BITS;
@@ -17,6 +20,8 @@ const CHUNK_ROWS_MAX: u32 = 128;
 /// A few hundred samples stand in so many chunks.
 const CHUNKS_ABOUT: usize = 8;
 const NO_CHUNK: u32 = u32::MAX;
+/// Set in the kind of a chunk whose rows have, for bits, a place in the arena's `sided`.
+const SIDED: u8 = 0x80;
 /// Series of one page of slots; the neighbours of a scrape or a line share it.
 pub const PAGE_SERIES: usize = 256;
 /// Slots and the last rows of so many pages take 96 KiB.
@@ -28,6 +33,13 @@ struct Row {
     bits: u64,
 }
 
+/// Bits of a sample that has side columns, and those.
+#[derive(Debug, Clone, Copy)]
+struct Sided {
+    bits: u64,
+    side: Side,
+}
+
 /// One series; 32 bytes.
 #[derive(Debug, Clone, Copy)]
 struct Slot {
@@ -35,6 +47,7 @@ struct Slot {
     used: u16,
     /// Samples that fit into the chunk.
     capacity: u16,
+    /// Of its chunk, with `SIDED` where that is so.
     kind: u8,
     /// The series table counts a hold for this slot.
     held: bool,
@@ -60,6 +73,7 @@ struct Arena {
     segments: Vec<Box<[Row]>>,
     next_row: u32,
     heap: Vec<u8>,
+    sided: Vec<Sided>,
     memory_bytes: usize,
 }
 
@@ -103,7 +117,7 @@ impl Arena {
     ) -> Result<()> {
         while !times_ns.is_empty() {
             if slot.used == slot.capacity || slot.kind != kind as u8 {
-                self.grow(slot, kind)?;
+                self.grow(slot, kind as u8)?;
             }
             let count = times_ns.len().min(usize::from(slot.capacity - slot.used));
             let (now, later) = times_ns.split_at(count);
@@ -138,6 +152,45 @@ impl Arena {
         for (at, (&time_ns, &bits)) in times_ns.iter().zip(values).enumerate() {
             let bits = self.keep_payload(payload(heap, bits).unwrap_or_default())?;
             self.put(row + at as u32, Row { time_ns, bits });
+        }
+        Ok(())
+    }
+
+    /// Appends samples that have side columns.
+    #[cold]
+    fn append_sided(
+        &mut self,
+        slot: &mut Slot,
+        kind: Kind,
+        columns: &Columns,
+        samples: Range<usize>,
+    ) -> Result<()> {
+        let mark = kind as u8 | SIDED;
+        for at in samples {
+            if slot.used == slot.capacity || slot.kind != mark {
+                self.grow(slot, mark)?;
+            }
+            let mut bits = columns.values[at];
+            if kind.uses_heap() {
+                bits = self.keep_payload(payload(&columns.heap, bits).unwrap_or_default())?;
+            }
+            let side = columns.sides.at(at);
+            let place = self.sided.len() as u64;
+            let before = self.sided.capacity();
+            self.sided.push(Sided { bits, side });
+            self.memory_bytes += (self.sided.capacity() - before) * size_of::<Sided>();
+            let time_ns = columns.times_ns[at];
+            let row = slot.chunk + 1 + u32::from(slot.used);
+            self.put(
+                row,
+                Row {
+                    time_ns,
+                    bits: place,
+                },
+            );
+            slot.used += 1;
+            slot.min_ns = slot.min_ns.min(time_ns);
+            slot.max_ns = slot.max_ns.max(time_ns);
         }
         Ok(())
     }
@@ -178,8 +231,8 @@ impl Arena {
         Ok((offset as u64) << 32 | payload.len() as u64)
     }
 
-    fn grow(&mut self, slot: &mut Slot, kind: Kind) -> Result<()> {
-        let rows = if slot.kind == kind as u8 {
+    fn grow(&mut self, slot: &mut Slot, kind: u8) -> Result<()> {
+        let rows = if slot.kind == kind {
             ((u32::from(slot.capacity) + 1) * 2).clamp(FIRST_CHUNK_ROWS, CHUNK_ROWS_MAX)
         } else {
             FIRST_CHUNK_ROWS
@@ -208,7 +261,7 @@ impl Arena {
         slot.chunk = chunk;
         slot.used = 0;
         slot.capacity = (rows - 1) as u16;
-        slot.kind = kind as u8;
+        slot.kind = kind;
         Ok(())
     }
 
@@ -241,8 +294,8 @@ impl Arena {
     }
 
     /// The samples of `chunks`, which have one kind, inside the range; `is_whole` where that is all.
-    fn run(&self, kind: Kind, chunks: &[Chunk], range: TimeRange, is_whole: bool) -> Run {
-        let mut run = Run::new(kind);
+    fn run(&self, kind: u8, chunks: &[Chunk], range: TimeRange, is_whole: bool) -> Result<Run> {
+        let mut run = Run::new(Kind::from_u8(kind & !SIDED)?);
         let count = chunks.iter().map(|chunk| chunk.used as usize).sum();
         run.times_ns.reserve(count);
         run.values.reserve(count);
@@ -264,7 +317,10 @@ impl Arena {
         if !is_ascending(&run.times_ns) {
             (run.times_ns, run.values) = settle(&run.times_ns, &run.values);
         }
-        if kind.uses_heap() {
+        if kind & SIDED != 0 {
+            self.take_sides(&mut run);
+        }
+        if run.kind.uses_heap() {
             let values = std::mem::take(&mut run.values);
             for bits in values {
                 let text = payload(&self.heap, bits).unwrap_or_default();
@@ -273,7 +329,16 @@ impl Arena {
                 run.heap.extend_from_slice(text);
             }
         }
-        run
+        Ok(run)
+    }
+
+    /// Puts values and side columns in the place of those that point at them.
+    fn take_sides(&self, run: &mut Run) {
+        for (at, bits) in run.values.iter_mut().enumerate() {
+            let sided = self.sided[*bits as usize];
+            run.sides.push(at, sided.side);
+            *bits = sided.bits;
+        }
     }
 }
 
@@ -382,6 +447,21 @@ impl Stripe {
         (is_first, outcome)
     }
 
+    /// As [`Self::append`], of samples of a batch that have side columns.
+    pub fn append_sided(
+        &mut self,
+        at: usize,
+        kind: Kind,
+        columns: &Columns,
+        samples: Range<usize>,
+    ) -> (bool, Result<()>) {
+        let (slot, arena) = self.slot_mut(at);
+        let is_first = !slot.held;
+        slot.held = true;
+        let outcome = arena.append_sided(slot, kind, columns, samples);
+        (is_first, outcome)
+    }
+
     /// Whether the series may have samples in the range.
     pub fn overlaps(&self, at: usize, range: TimeRange) -> bool {
         self.slot(at).is_some_and(|slot| {
@@ -401,8 +481,8 @@ impl Stripe {
         let is_whole = range.min_ns <= slot.min_ns && slot.max_ns <= range.max_ns;
         let chunks = self.arena.chunks(slot);
         for same_kind in chunks.chunk_by(|one, other| one.kind == other.kind) {
-            let kind = Kind::from_u8(same_kind[0].kind)?;
-            let run = self.arena.run(kind, same_kind, range, is_whole);
+            let kind = same_kind[0].kind;
+            let run = self.arena.run(kind, same_kind, range, is_whole)?;
             if !run.is_empty() {
                 out.push(run);
             }
@@ -419,15 +499,14 @@ impl Stripe {
             return Ok(0);
         };
         let is_inside = |row: &Row| range.min_ns <= row.time_ns && row.time_ns <= range.max_ns;
-        let mut kept: Vec<(Kind, Row)> = Vec::new();
+        let mut kept: Vec<(u8, Row)> = Vec::new();
         let mut count = 0;
         for chunk in self.arena.chunks(&slot) {
-            let kind = Kind::from_u8(chunk.kind)?;
             for row in self.arena.rows(&chunk) {
                 if is_inside(row) {
                     count += 1;
                 } else {
-                    kept.push((kind, *row));
+                    kept.push((chunk.kind, *row));
                 }
             }
         }
@@ -439,7 +518,7 @@ impl Stripe {
             ..EMPTY_SLOT
         };
         for (kind, row) in kept {
-            if fresh.used == fresh.capacity || fresh.kind != kind as u8 {
+            if fresh.used == fresh.capacity || fresh.kind != kind {
                 self.arena.grow(&mut fresh, kind)?;
             }
             self.arena.put(fresh.chunk + 1 + u32::from(fresh.used), row);

@@ -107,7 +107,8 @@ class Batch:
 
     def columns(self) -> dict[str, Any]:
         """Copies of the columns, for tests and inspection: ``times_ns``, ``values`` (bits) and
-        ``kinds`` one a sample; ``lines``, ``sample_ends`` and ``hashes`` one a key."""
+        ``kinds`` one a sample, and the side columns, which may be None; ``lines``, ``sample_ends``
+        and ``hashes`` one a key."""
 
     def canonical(
         self,
@@ -175,9 +176,16 @@ def decode_columns(
     | NDArray[np.bool_]
     | Sequence[str]
     | Sequence[bytes],
+    *,
+    start_times_ns: NDArray[np.int64] | None = None,
+    positions: NDArray[np.uint64] | None = None,
+    elevations_mm: NDArray[np.int64] | None = None,
 ) -> Batch:
     """Series ``i`` (canonical bytes) owns samples ``offsets[i]:offsets[i + 1]``; the kind of the
-    values is that of their type."""
+    values is that of their type.
+
+    Side columns are as long as the values. What a sample lacks is ``NO_START_TIME``,
+    ``NO_POSITION`` or ``NO_ELEVATION``; a position is a 64-bit HHCode."""
 
 # --- compaction.rs
 
@@ -629,6 +637,13 @@ class Definitions:
     def __iter__(self) -> Self: ...
     def __next__(self) -> bytes: ...
 
+# --- sides.rs
+
+NO_START_TIME: int
+"""What a sample has in the column of start times where it has none; the others likewise."""
+NO_POSITION: int
+NO_ELEVATION: int
+
 # --- snapshot.rs
 
 @final
@@ -771,10 +786,14 @@ class Selection:
             | NDArray[np.uint64]
             | NDArray[np.bool_]
             | tuple[NDArray[np.int64], bytes],
+            NDArray[np.int64] | None,
+            NDArray[np.uint64] | None,
+            NDArray[np.int64] | None,
         ]
     ]:
-        """(kind, series, times, values) of each kind that occurs; ``series`` counts from 0 at
-        ``first``; values of strings and bytes are a pair of offsets and bytes."""
+        """(kind, series, times, values, start times, positions, elevations) of each kind that
+        occurs; ``series`` counts from 0 at ``first``; values of strings and bytes are a pair of
+        offsets and bytes; a side column is None where no sample has it."""
 
 # --- source.rs
 

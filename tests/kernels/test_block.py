@@ -27,6 +27,20 @@ def test_version_1_opens_and_verifies() -> None:
     )
 
 
+def test_version_1_with_side_columns_gives_them_back() -> None:
+    block = Block.open(GOLDEN.with_name("block-1-sides.block"))
+    block.verify()
+    assert block.summary()["sample_count"] == 5002
+    snapshot = Snapshot([block.source(order=1, deletes_through=0)], [])
+    meter = Meter(samples_max=6000, series_max=3, deadline_seconds=None)
+    found = snapshot.select("a", [], 0, 10**6, meter)
+    _, text = found.columns(0, len(found), 0, 10**6, meter)
+    kind, _, times, (_, heap), starts, positions, elevations = text
+    assert (kind, times.tolist(), heap) == ("string", [7], b"here")
+    sides = [None if side is None else side.tolist() for side in (starts, positions, elevations)]
+    assert sides == [[2**63 - 1], [2**64 - 1], [8_848_860]]
+
+
 def test_version_1_with_rows_opens_and_verifies() -> None:
     block = Block.open(GOLDEN.with_name("block-1-rows.block"))
     block.verify()

@@ -17,8 +17,8 @@ from orrery.kernels.record import (
 GOLDEN = Path(__file__).parents[1] / "golden" / "formats" / "record_v1.bin"
 
 
-def golden_records() -> list[bytes]:
-    content, records = GOLDEN.read_bytes(), []
+def golden_records(path: Path = GOLDEN) -> list[bytes]:
+    content, records = path.read_bytes(), []
     while content:
         size = int.from_bytes(content[:4], "little")
         records.append(content[4 : 4 + size])
@@ -53,6 +53,15 @@ def test_records_of_version_1_are_still_read() -> None:
     assert decode_delete(delete) == ("acme", [("host", "=~", "a.*")], -1, 1)
     assert describe_record(delete)["matchers"] == [("host", "=~", "a.*")]
     assert describe_record(metadata)["row_count"] == 1
+
+
+def test_records_with_side_columns_are_still_read() -> None:
+    every, positions = golden_records(GOLDEN.with_name("record_v1_sides.bin"))
+    sides = {"start_times", "positions", "elevations"}
+    for record, expected in ((every, sides), (positions, {"positions"})):
+        columns = describe_record(record)["columns"]
+        assert {column["name"] for column in columns} & sides == expected
+        assert not any(column["optional"] for column in columns)
 
 
 def test_round_trips() -> None:

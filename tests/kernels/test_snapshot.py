@@ -135,8 +135,9 @@ def test_two_series_of_one_promql_name_are_told():
 
 def test_columns_come_by_kind():
     selection = select(Snapshot([source(OLD)], []))
-    [(kind, series, times, values)] = selection.columns(0, 2, -100, 100, unlimited())
+    [(kind, series, times, values, *sides)] = selection.columns(0, 2, -100, 100, unlimited())
     assert kind == "float64"
     assert series.tolist() == [0, 0, 1]
     assert times.tolist() == [1, 2, 1]
     assert values.tolist() == [1.0, 2.0, 5.0]
+    assert sides == [None, None, None]

@@ -173,7 +173,7 @@ LINES = [
     b"cpu,host=a,dc=b usage=1.5,idle=2i,busy=3u,up=t 1700000000000000000",
     b'# note\nm\\ n,t\\,a=b\\=c f="a \\"b\\" c",g=1e10\nm f=1 2\n\nx y=-0.5',
 ]
-RECORDS = golden_records()
+RECORDS = golden_records() + golden_records(GOLDEN / "formats" / "record_v1_sides.bin")
 RNG = np.random.default_rng(1)
 TIMES = np.cumsum(RNG.integers(0, 20 * SECOND_NS, 200))
 REGULAR = np.arange(200) * 10 * SECOND_NS
@@ -201,7 +201,7 @@ def decoders(folder: Path) -> dict[str, tuple[Callable[[bytes], None], Sequence[
         "series": (lambda content: parse_series(content) and None, SERIES, mutated),
         "block": (
             block(folder / "fuzzed.block"),
-            [(GOLDEN / "formats" / "block-1.block").read_bytes()],
+            [(GOLDEN / "formats" / f"block-1{of}.block").read_bytes() for of in ("", "-sides")],
             mutated,
         ),
         "time page": (

@@ -122,8 +122,8 @@ class DamageSteps:
             self.db.store.drop_block(entry.name)
             self.damaged = None
             parts = [found for *_, found in self.answered()]
-            found = {key: bits for part in parts for key, bits in part.items()}
-            wrong = {key for key, bits in found.items() if bits not in self.written.get(key, ())}
+            found = {key: value for part in parts for key, value in part.items()}
+            wrong = {key for key, value in found.items() if value not in self.written.get(key, ())}
             if wrong:
                 raise Violation("nothing is invented", f"{sorted(wrong)[:6]}")
             ends = entry.min_ns, entry.max_ns

@@ -1,7 +1,7 @@
 """What a store must answer, in plain Python: the oracle of the simulation.
 
-A state is a dict of (tenant, series, time) to the bits of a value. Operations stand in the order
-of their calls, which is the order of the log.
+A state is a dict of (tenant, series, time) to what a sample says: the bits of its value and its
+side columns. Operations stand in the order of their calls, which is the order of the log.
 """
 
 from dataclasses import dataclass, field
@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 @dataclass(frozen=True)
 class Write:
     tenant: str
-    rows: tuple[tuple[str, int, int], ...]
+    rows: tuple[tuple[str, int, tuple[int, tuple[int, int, int]]], ...]
     durable: bool = True
 
     def apply(self, state):
-        return state | {(self.tenant, name, time): bits for name, time, bits in self.rows}
+        return state | {(self.tenant, name, time): value for name, time, value in self.rows}
 
 
 @dataclass(frozen=True)

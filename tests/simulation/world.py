@@ -19,7 +19,7 @@ from tests.simulation.damage import DamageSteps
 from tests.simulation.disk import Killed, SimulatedDisk
 from tests.simulation.faults import FaultyKernels, FaultyObjects
 from tests.simulation.model import Delete, Model, Write, difference, visible
-from tests.simulation.samples import Violation, batch_of, read, unlimited, within
+from tests.simulation.samples import Violation, batch_of, read, side_of, unlimited, within
 from tests.store.harness import FakeClock, Running
 
 TENANTS = ("ant", "bee", "cat")
@@ -191,8 +191,8 @@ class World(DamageSteps):
         rows = {}
         for _ in range(self.chance.randint(1, 6)):
             self.number += 1
-            rows[self._series(), self._time_ns()] = self._bits()
-        operation = Write(tenant, tuple((*key, bits) for key, bits in rows.items()), durable)
+            rows[self._series(), self._time_ns()] = self._bits(), side_of(self.number + len(rows))
+        operation = Write(tenant, tuple((*key, value) for key, value in rows.items()), durable)
         batch = batch_of(operation.rows)
         self._enter(operation, lambda: self.db.accept.write(tenant, batch, durable=durable))
 
@@ -238,8 +238,8 @@ class World(DamageSteps):
     def _remember(self, operation):
         """Every value that a sample may ever have shown."""
         if isinstance(operation, Write):
-            for name, time, bits in operation.rows:
-                self.written.setdefault((operation.tenant, name, time), set()).add(bits)
+            for name, time, value in operation.rows:
+                self.written.setdefault((operation.tenant, name, time), set()).add(value)
 
     def step_flush(self):
         with self.allowed():

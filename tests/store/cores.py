@@ -62,7 +62,7 @@ def raw_samples(snapshot, tenant):
     meter = Meter(samples_max=2**40, series_max=2**30, deadline_seconds=None)
     found = snapshot.select(tenant, [], TIME_MIN_NS, TIME_MAX_NS, meter)
     out = {}
-    for kind, series, times, values in found.columns(
+    for kind, series, times, values, *_ in found.columns(
         0, len(found), TIME_MIN_NS, TIME_MAX_NS, meter
     ):
         if isinstance(values, tuple):

@@ -6,6 +6,7 @@ use crate::pages::Effort;
 use crate::sample::{Kind, STALE_NAN_BITS};
 use crate::selector::{Matcher, matches_all};
 use crate::series::{canonical, series_id};
+use crate::sides::{NO_SIDE, Side};
 use crate::source::{PlainReader, Reader};
 use proptest::prelude::*;
 use roaring::RoaringBitmap;
@@ -196,16 +197,17 @@ fn open(path: &Path) -> BlockSource {
 }
 
 /// A sample in a form that tells kinds and payloads apart.
-type Value = (Kind, u64, Vec<u8>);
+type Value = (Kind, u64, Vec<u8>, Side);
 type Contents = BTreeMap<(String, Vec<u8>), BTreeMap<i64, Value>>;
 
 fn put_runs(contents: &mut BTreeMap<i64, Value>, runs: &[Run]) {
     for run in runs {
         for at in 0..run.len() {
+            let side = run.sides.at(at);
             let value = if run.kind.uses_heap() {
-                (run.kind, 0, run.payload(at).unwrap().to_vec())
+                (run.kind, 0, run.payload(at).unwrap().to_vec(), side)
             } else {
-                (run.kind, run.values[at], Vec::new())
+                (run.kind, run.values[at], Vec::new(), side)
             };
             contents.insert(run.times_ns[at], value);
         }
@@ -346,7 +348,7 @@ fn pages_of(source: &BlockSource) -> Vec<Vec<u8>> {
     reader.extents(0, EVERYTHING, &mut extents).unwrap();
     let pages = extents.iter().filter_map(|extent| extent.page);
     pages
-        .map(|page| reader.page(page).unwrap().to_vec())
+        .map(|page| reader.page(page.offset, page.length).unwrap().to_vec())
         .collect()
 }
 
@@ -640,6 +642,68 @@ fn version_1_still_reads() {
     );
 }
 
+/// A block of samples with side columns: of one page, of some pages, of some samples.
+fn sided_block(path: &Path) -> Plain {
+    let mut walk = floats(&[]);
+    for at in 0..5000i64 {
+        let side = match at {
+            0..3000 if at % 7 != 0 => [at / 100, (1 << 62) + at * at, at % 50 - 9],
+            4000.. => [at / 100, NO_SIDE[1], NO_SIDE[2]],
+            _ => NO_SIDE,
+        };
+        walk.sides.push(walk.len(), side);
+        walk.times_ns.push(at * 10);
+        walk.values.push((at as f64).to_bits());
+    }
+    let mut text = Run::new(Kind::String);
+    text.sides.push(0, [i64::MAX, -1, 8_848_860]);
+    text.push_payload(7, b"here");
+    let of = |labels, run| ("a".to_owned(), labels, vec![run]);
+    let source = Plain {
+        series: vec![
+            of(series("cpu", "", &[]), floats(&[(1, 1.0)])),
+            of(series("taxi", "", &[("id", "7")]), walk),
+            of(series("taxi", "", &[("id", "8")]), text),
+        ],
+        ..Plain::default()
+    };
+    let sources = std::slice::from_ref(&source);
+    write(sources, &[], EVERYTHING, Effort::Small, path).unwrap();
+    source
+}
+
+#[test]
+fn side_columns_of_version_1_still_read() {
+    let golden =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/formats/block-1-sides.block");
+    if std::env::var_os("ORRERY_WRITE_GOLDEN").is_some() {
+        let _ = std::fs::remove_file(&golden);
+        sided_block(&golden);
+    }
+    let scratch = Scratch::new();
+    let source = sided_block(&scratch.file());
+    let block = open(&golden);
+    assert_eq!(contents(&block, EVERYTHING), contents(&source, EVERYTHING));
+    // Pages without any have no pages of them: 3 value pages, 2 of the first two, 1 of the third.
+    let (mut reader, mut extents) = (block.reader(), Vec::new());
+    reader.extents(1, EVERYTHING, &mut extents).unwrap();
+    let sides = extents.iter().filter_map(|extent| extent.page);
+    let counts: Vec<usize> = sides
+        .map(|page| page.sides.iter().flatten().count())
+        .collect();
+    assert_eq!(counts, [3, 3, 1]);
+}
+
+#[test]
+fn pages_are_copied_with_their_side_columns() {
+    let scratch = Scratch::new();
+    let path = scratch.0.join("first.block");
+    sided_block(&path);
+    let again = [Arc::new(open(&path)) as Arc<dyn Source>];
+    write_sources(&again, &[], EVERYTHING, Effort::Small, &scratch.file()).unwrap();
+    assert!(std::fs::read(path).unwrap() == std::fs::read(scratch.file()).unwrap());
+}
+
 fn any_run() -> impl Strategy<Value = Run> {
     let kinds = prop_oneof![
         Just(Kind::Float64),
@@ -651,9 +715,18 @@ fn any_run() -> impl Strategy<Value = Run> {
         Just(Kind::Bytes)
     ];
     let samples = prop::collection::btree_map(0i64..120, any::<u64>(), 1..40);
-    (kinds, samples, 0u32..64).prop_map(|(kind, samples, shift)| {
+    // Some runs have side columns, in some of their samples.
+    (kinds, samples, 0u32..64, 0u64..8).prop_map(|(kind, samples, shift, sided)| {
         let mut run = Run::new(kind);
         for (time, bits) in samples {
+            if bits & sided & 4 != 0 {
+                let low = (bits >> 3) as i64;
+                let side = [low, NO_SIDE[1], low % 4 - 2];
+                run.sides
+                    .push(run.len(), if sided == 4 { side } else { [low; 3] });
+            } else {
+                run.sides.push(run.len(), NO_SIDE);
+            }
             match kind {
                 Kind::String | Kind::Bytes => {
                     run.push_payload(time, format!("{}", bits >> shift).as_bytes());

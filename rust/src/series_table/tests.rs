@@ -33,6 +33,7 @@ pub fn batch(keys: &[TestKey]) -> Batch {
         times_ns: Vec::new(),
         values: Vec::new(),
         kinds: Vec::new(),
+        sides: crate::sides::Sides::default(),
         symbols: Vec::new(),
         metadata: Vec::new(),
         rejected: Vec::new(),

@@ -18,7 +18,7 @@ fn floats(samples: &[(i64, f64)]) -> Run {
         kind: Kind::Float64,
         times_ns: samples.iter().map(|s| s.0).collect(),
         values: samples.iter().map(|s| s.1.to_bits()).collect(),
-        heap: Vec::new(),
+        ..Run::new(Kind::Float64)
     }
 }
 

@@ -18,19 +18,31 @@ def decode_columns(
     offsets: NDArray[np.int64],
     times_ns: NDArray[np.int64],
     values: Values,
+    *,
+    start_times_ns: NDArray[np.int64] | None = None,
+    positions: NDArray[np.uint64] | None = None,
+    elevations_mm: NDArray[np.int64] | None = None,
 ) -> Batch:
     """Series ``i`` (canonical bytes, ``kernels.series``) owns samples
     ``offsets[i]:offsets[i + 1]``.
 
     Floats, signed and unsigned integers of any width and booleans are stored as float64, int64,
-    uint64 and bool; str and bytes as they are.
+    uint64 and bool; str and bytes as they are. Side columns are as long as the values
+    (``kernels.sides`` says what stands for none).
     """
     return _core.decode_columns(
         list(series),
         np.ascontiguousarray(offsets, dtype=np.int64),
         np.ascontiguousarray(times_ns, dtype=np.int64),
         _widened(values),
+        start_times_ns=_side(start_times_ns, np.int64),
+        positions=_side(positions, np.uint64),
+        elevations_mm=_side(elevations_mm, np.int64),
     )
+
+
+def _side(column: NDArray[Any] | None, dtype: type[np.generic]) -> NDArray[Any] | None:
+    return None if column is None else np.ascontiguousarray(column, dtype=dtype)
 
 
 _WIDEST: dict[str, type[np.generic]] = {"f": np.float64, "i": np.int64, "u": np.uint64}
