@@ -174,7 +174,7 @@ STEPS = st.one_of(
 
 
 @given(st.lists(STEPS, max_size=12), st.integers(0, 9), st.integers(0, 9))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_a_store_answers_as_a_dict_does(steps, min_ns, max_ns):
     expected = {}
     with TemporaryDirectory() as directory:
@@ -208,28 +208,28 @@ def long_rows(count, sided_every):
     ]
 
 
-@pytest.mark.parametrize("sided_every", [1, 3, 5000])
+@pytest.mark.parametrize("sided_every", [1, 3, 3000])
 def test_merges_copy_pages_with_their_side_columns(tmp_path, sided_every):
     store = Store(tmp_path)
-    rows = long_rows(9000, sided_every)
+    rows = long_rows(4200, sided_every)
     expected = {(host, time): (value, side) for host, time, value, side in rows}
     for part in range(3):
         store.write(rows[part::3])
         store.flush()
-    for _ in range(3):
+    for _ in range(2):
         store.compact()
         assert store.read() == expected
-    store.write([("x", 4321, 1.0, NONE), ("x", 20_000, 2.0, (1, 2, 3))])
+    store.write([("x", 3210, 1.0, NONE), ("x", 20_000, 2.0, (1, 2, 3))])
     store.flush()
     store.compact()
-    expected |= {("x", 4321): (1.0, NONE), ("x", 20_000): (2.0, (1, 2, 3))}
+    expected |= {("x", 3210): (1.0, NONE), ("x", 20_000): (2.0, (1, 2, 3))}
     assert store.read() == expected
-    store.delete("x", 100, 6_000)
+    store.delete("x", 100, 2_500)
     store.compact()
-    left = {key: found for key, found in expected.items() if not 100 <= key[1] <= 6_000}
+    left = {key: found for key, found in expected.items() if not 100 <= key[1] <= 2_500}
     assert store.read() == left
-    numbers = {("x", 6_001): left["x", 6_001], ("x", 6_002): left["x", 6_002]}
-    assert store.read(min_ns=100, max_ns=6_002) == numbers
+    few = {("x", time): left["x", time] for time in (2_501, 2_502)}
+    assert store.read(min_ns=100, max_ns=2_502) == few
 
 
 def test_samples_without_side_columns_take_no_room(tmp_path):
