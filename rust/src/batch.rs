@@ -83,7 +83,7 @@ pub struct Batch {
     /// Bits, as in `sample::Run`; strings and bytes point into `body`.
     pub values: Vec<u64>,
     pub kinds: Vec<Kind>,
-    /// What samples have beside their values; `Sides::push` takes them in one by one.
+    /// What samples have beside their values: a wire that has any calls `Sides::push` for each.
     pub sides: Sides,
     /// Spans of the symbol table (remote write 2.0 only).
     pub symbols: Vec<(u32, u32)>,

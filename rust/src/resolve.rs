@@ -482,6 +482,12 @@ impl Work<'_> {
     /// Copies the kept samples; payloads move from the body into a heap of their own.
     fn columns(&self) -> Result<Columns> {
         let batch = self.batch;
+        // A record with such columns would be read by nobody.
+        if !batch.sides.fit(batch.times_ns.len()) {
+            return Err(CoreError::Invalid(
+                "cannot store a batch: its side columns are not as long as its samples".into(),
+            ));
+        }
         let whole = self.timely.is_empty() && !self.references.contains(&NO_SERIES);
         let mut columns = if whole {
             Columns {

@@ -134,6 +134,16 @@ fn definitions_in(record: &[u8]) -> usize {
 }
 
 #[test]
+fn a_batch_whose_side_columns_are_too_short_is_refused() {
+    let table = SeriesTable::default();
+    let mut batch = at(1, &numbered(3));
+    batch.sides.push(0, [1, 2, 3]);
+    let refused = table.resolve("a", &batch, &PolicyLabels::default(), &BOUNDS);
+    let error = refused.err().unwrap().to_string();
+    assert!(error.contains("not as long as its samples"), "{error}");
+}
+
+#[test]
 fn a_known_series_keeps_its_reference() {
     let table = SeriesTable::default();
     let series = numbered(3);
