@@ -378,7 +378,7 @@ mod tests {
         store.recycle(&references[..1]);
         let rows = CHUNK_SIZE * size_of::<Hot>();
         assert!(full - swept > 2 * CHUNK_SIZE * 16);
-        assert!(one_left < swept - rows / 2 && store.memory_bytes() + rows == one_left);
+        assert!(one_left < swept - rows / 2 && store.memory_bytes() < one_left - rows / 2);
         let again = store.reserve().unwrap();
         assert!((again as usize) < 2 * CHUNK_SIZE && !store.hot(again).has(LIVE));
     }
