@@ -251,6 +251,29 @@ impl Table {
         }
     }
 
+    /// In rising order of labels.
+    fn ordered(self, width: usize) -> Self {
+        let rows = self.labels.len();
+        if (1..rows).all(|at| self.labels.row(at - 1) <= self.labels.row(at)) {
+            return self;
+        }
+        let order = self.labels.order();
+        let cells = |&row: &usize| row * width..(row + 1) * width;
+        Self {
+            values: order
+                .iter()
+                .flat_map(|row| &self.values[cells(row)])
+                .copied()
+                .collect(),
+            present: order
+                .iter()
+                .flat_map(|row| &self.present[cells(row)])
+                .copied()
+                .collect(),
+            labels: self.labels.take(order.into_iter()),
+        }
+    }
+
     /// None where two rows have one label set.
     fn distinct(self) -> Option<Self> {
         self.labels.is_distinct().then_some(self)
@@ -329,14 +352,21 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// None where the language has to do it; then the meter has forgotten what was read.
-    pub fn evaluate(mut self, node: &Node) -> Result<Option<Table>> {
+    /// Rows that have a cell, in rising order of their labels where that is asked for. None where the
+    /// language has to do it; then the meter has forgotten what was read.
+    pub fn evaluate(mut self, node: &Node, is_ordered: bool) -> Result<Option<Table>> {
         let series_before = self.meter.series_read();
-        let found = self.table(node)?;
-        if found.is_none() {
+        let Some(found) = self.table(node)? else {
             self.meter.forget_since(self.samples_before, series_before);
-        }
-        Ok(found)
+            return Ok(None);
+        };
+        let width = self.grid.count;
+        let found = found.filled(width);
+        Ok(Some(if is_ordered {
+            found.ordered(width)
+        } else {
+            found
+        }))
     }
 
     fn is_long(&self) -> bool {

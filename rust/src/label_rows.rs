@@ -148,6 +148,10 @@ impl LabelRows {
             out.pairs.extend(row);
             out.ends.push(out.pairs.len());
         }
+        if out.pairs.is_empty() {
+            // A sum over all of thousands need not carry their texts along.
+            out.texts = Arc::default();
+        }
         out
     }
 

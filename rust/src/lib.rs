@@ -19,6 +19,7 @@ pub mod fused;
 pub mod generation;
 pub mod head;
 pub mod hiding;
+mod hot_rows;
 pub mod index;
 pub mod kahan;
 pub mod key_hash;

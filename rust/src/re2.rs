@@ -70,6 +70,22 @@ impl Parsed {
     }
 }
 
+/// As [`Parsed::literals`], told without parsing, of patterns that are nothing but texts between bars:
+/// most that dashboards send. None says nothing.
+pub fn plain_literals(pattern: &str, count_max: usize) -> Option<Vec<String>> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-/:,;=@%~ |".contains(&byte);
+    if !pattern.bytes().all(is_plain) {
+        return None;
+    }
+    let mut values: Vec<String> = pattern.split('|').map(str::to_owned).collect();
+    if values.len() > count_max {
+        return None;
+    }
+    values.sort_unstable();
+    values.dedup();
+    Some(values)
+}
+
 fn parse(pattern: &str) -> Result<Hir, String> {
     regex_syntax::ParserBuilder::new()
         .octal(true)
@@ -354,6 +370,28 @@ mod tests {
             .compile()
             .unwrap()
             .is_match(value)
+    }
+
+    proptest! {
+        #[test]
+        fn plain_patterns_are_what_the_parser_says(pattern in "[abB0_/:,;=@%~ |-]{0,8}") {
+            let plain = plain_literals(&pattern, 100).unwrap();
+            let parsed = Parsed::new(&pattern).unwrap().literals(100);
+            prop_assert_eq!(Some(&plain), parsed.as_ref());
+            for value in ["", "a", "ab", "b", "B", "0", "-", " "] {
+                prop_assert_eq!(plain.iter().any(|one| one == value), matches(&pattern, value));
+            }
+        }
+    }
+
+    #[test]
+    fn others_are_left_to_the_parser() {
+        for pattern in [
+            "a.", "(a)", "a*", "\\d", "[a]", "a{2}", "^a", "a$", "\u{e9}", "a+", "a?",
+        ] {
+            assert_eq!(plain_literals(pattern, 100), None, "{pattern}");
+        }
+        assert_eq!(plain_literals("a|b|c", 2), None);
     }
 
     #[test]

@@ -1,20 +1,38 @@
 //! Regular expressions over label values: what `PromQL`'s `label_replace` does to each of them.
 
 use crate::error::{CoreError, Result};
-use crate::re2::Parsed;
+use crate::re2::{Parsed, plain_literals};
+
+/// Compared instead of matched; more are rarely written out.
+const LITERALS_MAX: usize = 16;
+
+#[derive(Debug)]
+enum Test {
+    /// What becomes of these refers to no group.
+    OneOf(Vec<String>),
+    Regex(Box<regex::Regex>),
+}
 
 /// A pattern and what its matches become. `$1`, `${1}` and `${name}` stand for groups, as in Go.
 #[derive(Debug)]
 pub struct Relabel {
-    regex: regex::Regex,
+    test: Test,
     pub pattern: String,
     pub template: String,
 }
 
 impl Relabel {
     pub fn new(pattern: &str, template: String) -> Result<Self> {
+        // Compiling a regex, and its first match, cost more than all else of a short question.
+        let literals = (!template.contains('$'))
+            .then(|| plain_literals(pattern, LITERALS_MAX))
+            .flatten();
+        let test = match literals {
+            Some(values) => Test::OneOf(values),
+            None => Test::Regex(Box::new(compile(pattern)?)),
+        };
         Ok(Self {
-            regex: compile(pattern)?,
+            test,
             pattern: pattern.to_owned(),
             template,
         })
@@ -22,14 +40,18 @@ impl Relabel {
 
     /// The expansion for each text that the pattern matches from end to end, and none for the others.
     pub fn expand_all<T: AsRef<str>>(&self, texts: &[T]) -> Vec<Option<String>> {
-        let expanded = texts.iter().map(|text| {
-            self.regex.captures(text.as_ref()).map(|captures| {
+        let expand = |text: &str| match &self.test {
+            Test::OneOf(values) => values
+                .iter()
+                .any(|value| value == text)
+                .then(|| self.template.clone()),
+            Test::Regex(regex) => regex.captures(text).map(|captures| {
                 let mut out = String::new();
                 captures.expand(&self.template, &mut out);
                 out
-            })
-        });
-        expanded.collect()
+            }),
+        };
+        texts.iter().map(|text| expand(text.as_ref())).collect()
     }
 }
 
@@ -109,6 +131,15 @@ mod tests {
     }
 
     proptest::proptest! {
+        #[test]
+        fn texts_are_compared_as_a_regex_would_match_them(
+            pattern in "[ab|_-]{0,6}", template in "[xy]{0,3}", text in "[ab_-]{0,3}",
+        ) {
+            let matched = compile(&pattern).unwrap().is_match(&text);
+            let expanded = expand(&pattern, &template, &text);
+            proptest::prop_assert_eq!(expanded, matched.then_some(template));
+        }
+
         #[test]
         fn any_pattern_is_answered(pattern in ".{0,20}", template in ".{0,20}", text in ".{0,20}") {
             let _ = expand_matches(&pattern, &template, &[text]);

@@ -108,12 +108,16 @@ impl Test {
                 "cannot read regex {pattern:?} of label {label:?}: {cause}"
             ))
         };
+        let one_of = |mut values: Vec<String>| match values.len() {
+            1 => Self::Equal(values.remove(0)),
+            _ => Self::OneOf(values.into_iter().collect()),
+        };
+        if let Some(values) = re2::plain_literals(pattern, LITERALS_MAX) {
+            return Ok(one_of(values));
+        }
         let parsed = re2::Parsed::new(pattern).map_err(refused)?;
-        if let Some(mut values) = parsed.literals(LITERALS_MAX) {
-            return Ok(match values.len() {
-                1 => Self::Equal(values.remove(0)),
-                _ => Self::OneOf(values.into_iter().collect()),
-            });
+        if let Some(values) = parsed.literals(LITERALS_MAX) {
+            return Ok(one_of(values));
         }
         if let Some((prefix, longer_by)) = parsed.prefix_of_anything() {
             return Ok(Self::Prefix(prefix, longer_by));

@@ -2,9 +2,11 @@
 //!
 //! Hot facts (id, shard, last sample, flags) are atomics that the write path reads without a lock;
 //! cold ones (tenant, numbers of texts) stand behind one lock per 8192 series. References are reused
-//! only once nobody can hold them: see `series_table` on sweeping.
+//! only once nobody can hold them: see `series_table` on sweeping. A chunk of which nobody has any
+//! reference gives its memory back.
 
 use crate::error::{CoreError, Result};
+use crate::hot_rows::HotRows;
 use crate::series::SeriesId;
 use parking_lot::{Mutex, RwLock};
 use std::sync::OnceLock;
@@ -130,7 +132,7 @@ pub struct Cold {
 }
 
 struct Chunk {
-    hot: Box<[Hot]>,
+    hot: HotRows,
     cold: RwLock<ColdRows>,
 }
 
@@ -166,6 +168,8 @@ impl ColdRows {
 #[derive(Default)]
 struct Roster {
     free: Vec<u32>,
+    /// References of each chunk that are given out, or were and are not recycled yet.
+    taken: Vec<u32>,
     next: u32,
     rounds_done: u32,
     live_count: usize,
@@ -193,10 +197,9 @@ impl SeriesStore {
 
     #[inline]
     pub fn hot(&self, reference: u32) -> &Hot {
-        match self.chunk(reference) {
-            Some(chunk) => &chunk.hot[reference as usize & (CHUNK_SIZE - 1)],
-            None => &NOWHERE,
-        }
+        self.chunk(reference)
+            .and_then(|chunk| chunk.hot.get(reference as usize & (CHUNK_SIZE - 1)))
+            .unwrap_or(&NOWHERE)
     }
 
     /// Runs `look` on the cold facts; None where no series is, or none is left around it.
@@ -212,6 +215,7 @@ impl SeriesStore {
     pub fn reserve(&self) -> Result<u32> {
         let mut roster = self.roster.lock();
         if let Some(reference) = roster.free.pop() {
+            roster.taken[(reference >> CHUNK_BITS) as usize] += 1;
             return Ok(reference);
         }
         let reference = roster.next;
@@ -220,18 +224,25 @@ impl SeriesStore {
                 "cannot register a series: the table holds {SERIES_COUNT_MAX}"
             )));
         }
+        let at = (reference >> CHUNK_BITS) as usize;
+        if roster.taken.len() <= at {
+            let (hot, cold) = (HotRows::new(CHUNK_SIZE)?, RwLock::default());
+            // Only here are chunks made, one after the other under the lock.
+            let _ = self.chunks[at].set(Chunk { hot, cold });
+            roster.taken.push(0);
+        }
+        roster.taken[at] += 1;
         roster.next += 1;
         Ok(reference)
     }
 
     /// Makes a reserved reference stand for a series.
     pub fn fill(&self, reference: u32, tenant: u32, id: SeriesId, shard: u16, texts: Box<[u8]>) {
-        let chunk = self.chunks[(reference >> CHUNK_BITS) as usize].get_or_init(|| Chunk {
-            hot: (0..CHUNK_SIZE).map(|_| Hot::default()).collect(),
-            cold: RwLock::default(),
-        });
+        let Some(chunk) = self.chunk(reference) else {
+            return;
+        };
         let at = reference as usize & (CHUNK_SIZE - 1);
-        let hot = &chunk.hot[at];
+        let hot = self.hot(reference);
         hot.id_low.store(id as u64, Relaxed);
         hot.id_high.store((id >> 64) as u64, Relaxed);
         hot.last_sample_ns.store(i64::MIN, Relaxed);
@@ -255,15 +266,27 @@ impl SeriesStore {
         };
         let at = reference as usize & (CHUNK_SIZE - 1);
         let cold = chunk.cold.write().take(at);
-        chunk.hot[at].state.store(0, Relaxed);
+        self.hot(reference).state.store(0, Relaxed);
         let mut roster = self.roster.lock();
         roster.live_count -= 1;
         roster.texts_bytes -= cold.texts.len();
         cold
     }
 
+    /// Nobody has these references any more.
     pub fn recycle(&self, references: &[u32]) {
-        self.roster.lock().free.extend_from_slice(references);
+        let mut roster = self.roster.lock();
+        roster.free.extend_from_slice(references);
+        for reference in references {
+            let at = (reference >> CHUNK_BITS) as usize;
+            roster.taken[at] -= 1;
+            // The lock is held: none of the chunk is given out meanwhile.
+            if roster.taken[at] == 0
+                && let Some(chunk) = self.chunk(*reference)
+            {
+                chunk.hot.forget();
+            }
+        }
     }
 
     pub fn live_count(&self) -> usize {
@@ -286,12 +309,77 @@ impl SeriesStore {
         let roster = self.roster.lock();
         let made = self.chunks.iter().filter_map(OnceLock::get);
         let rows_bytes = |chunk: &Chunk| chunk.cold.read().rows.len() * size_of::<Cold>();
-        let chunks: usize = made
-            .map(|chunk| CHUNK_SIZE * size_of::<Hot>() + rows_bytes(chunk))
-            .sum();
+        let cold: usize = made.map(rows_bytes).sum();
+        let used = roster.taken.iter().filter(|&&taken| taken > 0).count();
+        let chunks = used * CHUNK_SIZE * size_of::<Hot>() + cold;
         let directory = CHUNK_COUNT_MAX * size_of::<OnceLock<Chunk>>();
         // Each box costs its allocator's header and rounding as well.
         let texts = roster.texts_bytes + roster.live_count * 16;
         chunks + directory + texts + roster.free.capacity() * 4
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    proptest! {
+        /// Whole chunks come and go, so that rows are given back and used again.
+        #[test]
+        fn series_keep_what_is_theirs(steps in prop::collection::vec((any::<bool>(), 1..3usize), 1..12)) {
+            let store = SeriesStore::default();
+            let mut model: BTreeMap<u32, u32> = BTreeMap::new();
+            let mut tenant = 0;
+            for (is_added, chunks) in steps {
+                let count = chunks * CHUNK_SIZE / 2 + 3;
+                if is_added {
+                    tenant += 1;
+                    for _ in 0..count {
+                        let reference = store.reserve().unwrap();
+                        store.fill(reference, tenant, SeriesId::from(tenant), 5, Box::default());
+                        store.hot(reference).note_sample(i64::from(tenant));
+                        prop_assert_eq!(model.insert(reference, tenant), None);
+                    }
+                } else {
+                    let left: Vec<u32> = model.keys().copied().take(count).collect();
+                    for reference in &left {
+                        prop_assert_eq!(Some(store.remove(*reference).tenant), model.remove(reference));
+                    }
+                    store.recycle(&left);
+                }
+                for (&reference, &tenant) in &model {
+                    let hot = store.hot(reference);
+                    prop_assert_eq!((hot.id(), hot.shard(), hot.has(LIVE)), (SeriesId::from(tenant), 5, true));
+                    prop_assert_eq!(hot.last_sample_ns(), i64::from(tenant));
+                }
+                prop_assert_eq!(store.live_count(), model.len());
+            }
+        }
+    }
+
+    #[test]
+    fn chunks_that_nobody_has_a_reference_of_take_no_rows() {
+        let store = SeriesStore::default();
+        let references: Vec<u32> = (0..2 * CHUNK_SIZE)
+            .map(|_| store.reserve().unwrap())
+            .collect();
+        for &reference in &references {
+            store.fill(reference, 1, SeriesId::from(reference), 0, Box::default());
+        }
+        let full = store.memory_bytes();
+        for &reference in &references {
+            store.remove(reference);
+        }
+        let swept = store.memory_bytes();
+        store.recycle(&references[1..]);
+        let one_left = store.memory_bytes();
+        store.recycle(&references[..1]);
+        let rows = CHUNK_SIZE * size_of::<Hot>();
+        assert!(full - swept > 2 * CHUNK_SIZE * 16);
+        assert!(one_left < swept - rows / 2 && store.memory_bytes() < one_left - rows / 2);
+        let again = store.reserve().unwrap();
+        assert!((again as usize) < 2 * CHUNK_SIZE && !store.hot(again).has(LIVE));
     }
 }

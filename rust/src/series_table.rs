@@ -400,7 +400,11 @@ impl Table {
     fn forget_definitions(&self) {
         self.forgotten.fetch_add(1, Relaxed);
         for reference in 0..self.store.extent() {
-            self.store.hot(reference).unset(DEFINED);
+            let hot = self.store.hot(reference);
+            // Writing to rows that stand for nothing would take their memory again.
+            if hot.has(LIVE) {
+                hot.unset(DEFINED);
+            }
         }
     }
 

@@ -874,7 +874,7 @@ pub(crate) mod python {
         }
 
         #[pyo3(signature = (fused, tenant, forced, *, start_ns, step_ns, step_count, cells_max,
-            meter, series_max = None, brief = None))]
+            meter, series_max = None, brief = None, is_ordered = false))]
         fn compute<'py>(
             &self,
             py: Python<'py>,
@@ -888,6 +888,7 @@ pub(crate) mod python {
             meter: &PyMeter,
             series_max: Option<usize>,
             brief: Option<(u64, f64)>,
+            is_ordered: bool,
         ) -> PyResult<Option<(PyLabelRows, Matrix<'py>)>> {
             let brief = brief.map(|(samples_max, seconds_max)| Brief {
                 samples_max,
@@ -907,7 +908,7 @@ pub(crate) mod python {
                     threads: brief.map_or_else(workers::thread_count, |_| 1),
                 };
                 let run = Run::new(&self.0, tenant, &forced, grid, allowance, &meter.0);
-                run.evaluate(&fused.0)
+                run.evaluate(&fused.0, is_ordered)
             });
             let Some(table) = found? else {
                 return Ok(None);

@@ -699,10 +699,12 @@ class Snapshot:
         meter: Meter,
         series_max: int | None = None,
         brief: tuple[int, float] | None = None,
+        is_ordered: bool = False,
     ) -> tuple[LabelRows, tuple[NDArray[np.float64], NDArray[np.bool_]]] | None:
-        """Labels, and (values, presence) of their rows; None where it is not plain enough, or more
-        than the bounds allow: the meter has forgotten what was read then. ``brief`` bounds samples
-        and seconds, and has it done on this thread alone."""
+        """Labels, and (values, presence) of the rows that have a value, in rising order of labels
+        where ``is_ordered``; None where it is not plain enough, or more than the bounds allow: the
+        meter has forgotten what was read then. ``brief`` bounds samples and seconds, and has it
+        done on this thread alone."""
 
     def label_names(
         self,

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cache
 from typing import IO
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -59,6 +60,9 @@ class Telemetry:
         self.response_bytes = self._counter("orrery_response_bytes", "Answers sent.")
         self.request_failures = self._counter(
             "orrery_request_failures", "Requests that ended in an error nobody foresaw."
+        )
+        self._default_limit = self._gauge(
+            "orrery_default_limit", "What a tenant may use where nothing is set for it.", "limit"
         )
         self.denied = self._counter("orrery_denied", "Requests without a right.", "reason")
 
@@ -133,16 +137,21 @@ class Telemetry:
         self.queries_slow = self._counter(
             "orrery_queries_slow", "Queries slower than query_slow_seconds."
         )
-        self.queries = self._counter("orrery_queries", "Queries ended.", "outcome")
+        queries = self._counter("orrery_queries", "Queries ended.", "outcome")
+        # Outcomes are few; finding a counter by its label costs more than counting does.
+        self.queries = cache(queries.labels)
         self.query_samples_read = self._counter("orrery_query_samples_read", "Samples decoded.")
-        self.result_cache = self._counter(
+        looked_up = self._counter(
             "orrery_result_cache",
             "Range queries by what was held of them: hit, part, miss.",
             "outcome",
         )
-        self.result_cache_bytes = self._gauge(
+        self._looked_up = cache(looked_up.labels)
+        self._result_cache_bytes_held = 0
+        result_cache_bytes = self._gauge(
             "orrery_result_cache_bytes", "What the result cache holds."
         )
+        result_cache_bytes.set_function(lambda: self._result_cache_bytes_held)
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
         return Counter(name, help_text, labels, registry=self.registry)
@@ -155,8 +164,14 @@ class Telemetry:
 
     def looked_up(self, outcome: str, bytes_held: int) -> None:
         """A range query was looked up in the result cache."""
-        self.result_cache.labels(outcome).inc()
-        self.result_cache_bytes.set(bytes_held)
+        self._looked_up(outcome).inc()
+        self._result_cache_bytes_held = bytes_held
+
+    def tell_default_limits(self, limits: Mapping[str, object]) -> None:
+        """What holds for every tenant for whom nothing else is set."""
+        for limit, value in limits.items():
+            if isinstance(value, int | float):
+                self._default_limit.labels(limit).set(value)
 
     def before_exposition(self, update: Callable[[], None]) -> None:
         """``update`` sets gauges whose values live elsewhere; called whenever they are wanted."""

@@ -1,7 +1,6 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from orrery.errors import Exhausted, Invalid
 from orrery.model.effects import Fetch, Find, More, Values, Window

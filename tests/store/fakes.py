@@ -271,6 +271,9 @@ class FakeKernels:
         samples = {(tenant, name, time): value for tenant, name, time, value in rows}
         return FakeBlock(samples), self._summary(samples, path)
 
+    def fills_pages(self, block):
+        return False
+
     def write_block(
         self,
         sources,

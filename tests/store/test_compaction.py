@@ -2,6 +2,7 @@
 
 import itertools
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -122,6 +123,16 @@ def test_windows_longer_than_allowed_are_not_merged():
     plan = {"now_ns": T + 1000 * DAY_NS, "block_bytes_max": 10**9, "demands": Demands()}
     assert pick(blocks, **plan) is not None
     assert pick(blocks, **plan, block_range_ns_max=WINDOW_NS) is None
+
+
+def test_dense_blocks_are_not_merged_over_many_days():
+    halves = [block("a", T, T + DAY_NS, 1), block("b", T + DAY_NS, T + 2 * DAY_NS - 1, 2)]
+    apart = [block("a", T, T + DAY_NS, 1), block("b", T + 3 * DAY_NS, T + 3 * DAY_NS, 2)]
+    dense = Demands(dense=frozenset({"a"}))
+    settled = [msgspec.structs.replace(one, level=1) for one in apart]
+    assert chosen(*halves, demands=dense) == ("merge", ["a", "b"])
+    assert chosen(*settled) == ("merge", ["a", "b"])
+    assert chosen(*settled, demands=dense) is None
 
 
 def test_a_block_between_two_in_order_keeps_them_apart():

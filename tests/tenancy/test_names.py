@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orrery.errors import Invalid
-from orrery.tenancy.names import PART_CHARACTERS_MAX, check_tenant, object_part
+from orrery.tenancy.names import PART_CHARACTERS_MAX, check_tenant, name_of_part, object_part
 
 ALPHABET = "abcXYZ019!-_.*'()"
 
@@ -25,5 +25,8 @@ def test_name_refused(name):
 def test_two_names_never_share_an_object(names):
     parts = [object_part(name) for name in names]
     assert len(set(parts)) == len(names)
+    for name in names:
+        is_hashed = object_part(name).startswith("=sha256=")
+        assert name_of_part(object_part(name)) == (None if is_hashed else name)
     assert all(len(part) <= PART_CHARACTERS_MAX for part in parts)
     assert not set("".join(parts)) - set("abcXYZ0123456789ABCDEFabcdef=-_.shaXYZ")

@@ -10,6 +10,8 @@ from orrery.tenancy.administration import OPERATOR
 from orrery.tenancy.retention import RetentionRule, default_rule, keep_rule
 from tests.tenancy.parts import Parts
 
+LONG = "(" * 70
+"""So long when escaped that a hash stands for it."""
 HOUR_NS = 3600 * 10**9
 DEBUG = [("job", "=", "debug")]
 
@@ -104,9 +106,24 @@ def test_many_tenants_are_asked_for_at_once(limits):
     rule = RetentionRule(matchers=DEBUG, raw_days=0.5)
     parts.administration.set_retention(OPERATOR, "ruled", [rule])
     parts.administration.set_limits(OPERATOR, "limited", {"retention_seconds": 10 * 86_400})
-    tenants = {"ruled", "limited", "plain", "(odd)"}
-    found = parts.retention.among(tenants)
+    tenants = {"ruled", "limited", "plain", "(odd)", LONG}
+    asked = []
+
+    def all_tenants():
+        asked.append(True)
+        return tenants
+
+    found = parts.retention.among(all_tenants, ())
     assert {tenant: found.get(tenant, KEEP_ALL) for tenant in tenants} == {
         tenant: parts.retention.of(tenant) for tenant in tenants
     }
     assert found["ruled"].rules[0].raw_days == 0.5
+    # Only where everybody keeps something less are all of them looked at.
+    assert asked == [True] * len(limits)
+    assert "ruled" not in parts.retention.among(all_tenants, {"ruled"})
+
+
+def test_a_tenant_whose_name_is_hashed_is_found_among_all():
+    parts = Parts()
+    parts.administration.set_retention(OPERATOR, LONG, [RetentionRule(raw_days=0.5)])
+    assert set(parts.retention.among(lambda: {"plain", LONG}, ())) == {LONG}

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from msgspec.structs import asdict
+
 from orrery.clock import Clock, GuardedClock, SystemClock
 from orrery.ingest.accept import Accept
 from orrery.ingest.receipts import Receipts
@@ -170,6 +172,7 @@ def _engine(
         clock=clock,
     )
     watch.follow(store.statistics)
+    telemetry.tell_default_limits(asdict(settings.limits))
     engine.upkeep.start()
     return engine
 

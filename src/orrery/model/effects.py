@@ -6,6 +6,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -52,18 +54,18 @@ class Fetch:
     resolution_unit_ns: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Compute:
+class Compute(Struct, frozen=True):
     """An expression the core can evaluate in one call (``fused`` is a ``kernels.fused.Fused``).
 
-    Answered with :class:`StepFrames` that has no more batches, or with None where the language
-    has to evaluate it itself.
+    Answered with :class:`StepFrames` that has no more batches and no rows without a value, in the
+    order of labels where ``is_ordered``; or with None where the language has to evaluate it itself.
     """
 
     fused: object
     start_ns: int
     step_ns: int
     step_count: int
+    is_ordered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +75,7 @@ class More:
     cursor: object
 
 
-@dataclass(frozen=True, slots=True)
-class StepFrames:
+class StepFrames(Struct, frozen=True, eq=False):
     """One value a step: ``values`` and ``present`` have shape (series, steps)."""
 
     labels: "Sequence[Labels]"

@@ -9,10 +9,11 @@ changed is not handed out: with or without the cache a question has the same ans
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 
 from orrery.kernels.label_rows import LabelRows, group_rows, join_rows, order_rows, take_rows
 
@@ -51,8 +52,7 @@ class Counted(Protocol):
     def __call__(self, outcome: str, bytes_held: int) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(Struct, frozen=True):
     """Questions that differ in their times only. ``reads`` is all else that decides an answer:
     the query, its limits, what is forced on its caller."""
 
@@ -62,8 +62,7 @@ class Key:
     phase_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """Steps ``first`` to ``last`` of a key, both included, at ``phase + number * step``. A step at
     t reads what lies in ``t - before_ns .. t + after_ns``."""
 
@@ -74,9 +73,8 @@ class Asked:
     after_ns: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Table:
-    """Rows in rising order of their labels, over steps ``first`` to ``last``."""
+class Table(Struct, frozen=True, eq=False):
+    """Rows in rising order of their labels, over steps ``first`` to ``last``; none is empty."""
 
     first: int
     last: int
@@ -86,6 +84,8 @@ class Table:
 
     def cut(self, first: int, last: int) -> "Table":
         """These steps, without the rows that are empty there."""
+        if first == self.first and last == self.last:
+            return self
         span = slice(first - self.first, last + 1 - self.first)
         values, present = self.values[:, span], self.present[:, span]
         used = present.any(axis=1)
@@ -102,16 +102,14 @@ class Table:
         return self.values.nbytes + self.present.nbytes + held + KEY_BYTES
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
+class _Held(Struct, frozen=True, eq=False):
     mark: int
     kept_ns: int
     table: Table
     byte_count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True, eq=False):
     """What is there of a question; ``mark`` was taken before anything is read for the rest.
 
     Reads from ``kept_ns`` on missed nothing that had ceased to be kept."""
@@ -180,7 +178,8 @@ class ResultCache:
         """Joins what was there and what was evaluated since ``look``; the question's own steps."""
         asked, key = look.asked, look.asked.key
         tables = [*parts] if look.table is None else [look.table, *parts]
-        whole = joined(sorted(tables, key=lambda table: table.first))
+        tables.sort(key=lambda table: table.first)
+        whole = joined(tables)
         answer = whole.cut(asked.first, asked.last)
         # As much again on either side: who pans back and forth finds it, and no run grows for ever.
         count = min(asked.last + 1 - asked.first, STEPS_MAX)

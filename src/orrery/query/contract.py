@@ -113,8 +113,10 @@ class Snapshot(Protocol):
         meter: Meter,
         series_max: int | None,
         brief: tuple[int, float] | None,
+        is_ordered: bool = False,
     ) -> "tuple[Sequence[Labels], tuple[NDArray[np.float64], NDArray[np.bool_]]] | None":
-        """An expression in one call: labels, and values and presence of each row.
+        """An expression in one call: labels, and values and presence of each row that has a value;
+        in rising order of labels where ``is_ordered``.
 
         None where it is not plain enough (text, labels that meet), or takes more series than given,
         or more samples and seconds than ``brief``; then ``meter`` has not counted it. A table has

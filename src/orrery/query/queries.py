@@ -10,6 +10,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from msgspec import Struct
+
 from orrery.clock import Clock
 from orrery.errors import Corrupt, Exhausted, OrreryError
 from orrery.model.selector import Matcher
@@ -29,8 +31,7 @@ OnSlow = Callable[[Event, dict[str, object]], None]
 """Takes an event and its fields."""
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(Struct, frozen=True, eq=False):
     """What the work of one query is given, on its own thread."""
 
     tenant: str
@@ -42,8 +43,7 @@ class Query:
         return drive(program, handlers=self.reader.handlers(), meter=self.budget.meter)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(Struct, frozen=True, kw_only=True):
     """Who asks, and what: ``text`` is for the slow-query log only.
 
     ``is_brief`` where the language expects to be done in a moment: it is tried at once, on the

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec import Struct
 
 from orrery.errors import Invalid
 from orrery.kernels.fused import Fused
@@ -45,8 +46,7 @@ class TooLong(Exception):
     """What was to be answered at once is not; it begins anew on a thread."""
 
 
-@dataclass(frozen=True, slots=True)
-class Brief:
+class Brief(Struct, frozen=True):
     """What may be done without a thread of the schedule, while everybody else waits."""
 
     cells_max: int = 20_000
@@ -70,8 +70,7 @@ class Cursor:
     position_last: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Reader:
+class Reader(Struct, frozen=True, eq=False):
     snapshot: Snapshot
     tenant: str
     forced: tuple[Matcher, ...]
@@ -113,6 +112,7 @@ class Reader:
             meter=self.budget.meter,
             series_max=series_max,
             brief=None if brief is None else (brief.samples_max, brief.seconds_max),
+            is_ordered=effect.is_ordered,
         )
         if found is None:
             if brief is not None:

@@ -231,8 +231,13 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         float, Meta(gt=0, description="how often blocks are looked over for compaction")
     ] = 60.0
     block_range_seconds_max: Annotated[
-        int, Meta(ge=3600, description="longest time range of a compacted block")
-    ] = 7 * 86_400
+        int,
+        Meta(
+            ge=3600,
+            description="longest time range of a compacted block; beyond two days only blocks "
+            "are merged whose series have fewer than 2,048 samples each on average",
+        ),
+    ] = 16 * 86_400
     scrub_days: Annotated[
         float,
         Meta(ge=0, description="every block is read and checked once in so many days; 0: never"),

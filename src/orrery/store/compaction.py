@@ -18,6 +18,9 @@ _COUNT_FULL = 4
 _COUNT_OPEN_WINDOW = 8
 # Above this level a block would outlive retention for long: only many of them are merged.
 _LEVEL_LONG = 3
+# Up to here all are merged; above it those whose series have few samples, of which a series' own
+# entry in each block is a large part.
+_LEVEL_DENSE = 2
 _RATIO_MAX = 4
 
 
@@ -35,12 +38,14 @@ class Plan:
 class Demands:
     """What beside merging asks for a rewrite: names of blocks with expired tenants or with
     samples that a delete hides. ``settled`` also wants every block written small, whatever its
-    age. Blocks that are ``unrolled`` are merged with no other."""
+    age. Blocks that are ``unrolled`` are merged with no other; ``dense`` ones not over many days:
+    their series fill pages, and a wider block would not be smaller for it."""
 
     expired: Collection[str] = frozenset()
     deleted: Collection[str] = frozenset()
     settled: bool = False
     unrolled: frozenset[str] = frozenset()
+    dense: frozenset[str] = frozenset()
 
 
 def pick(
@@ -69,7 +74,7 @@ def pick(
             now_ns=now_ns,
             block_bytes_max=block_bytes_max,
             held=held,
-            unrolled=demands.unrolled,
+            apart=demands.unrolled | (demands.dense if level > _LEVEL_DENSE else frozenset()),
         )
         if plan is not None:
             return plan
@@ -100,12 +105,12 @@ def _pick_merge(
     now_ns: int,
     block_bytes_max: int,
     held: Sequence[BlockEntry],
-    unrolled: frozenset[str],
+    apart: frozenset[str],
 ) -> Plan | None:
     width = LEVELS_NS[level]
     windows: dict[int, list[BlockEntry]] = defaultdict(list)
     for block in blocks:
-        if block.min_ns // width == block.max_ns // width and block.name not in unrolled:
+        if block.min_ns // width == block.max_ns // width and block.name not in apart:
             windows[block.min_ns // width].append(block)
     for window, inside in sorted(windows.items(), reverse=True):
         if len(inside) < 2:
@@ -207,4 +212,4 @@ def expired_entirely(
 
 def expired_partly(block: BlockEntry, tenants: Collection[str], cuts_ns: Mapping[str, int]) -> bool:
     """Whether some tenant of the block keeps nothing of it."""
-    return any(t in cuts_ns and block.max_ns < cuts_ns[t] for t in tenants)
+    return any(tenant in tenants for tenant, cut_ns in cuts_ns.items() if block.max_ns < cut_ns)

@@ -33,7 +33,7 @@ from orrery.store.pins import Pinned
 from orrery.store.quarantine import Book, Held, drop, release, suspect
 from orrery.store.recovery import apply_delete, recover
 from orrery.store.removal import Removal
-from orrery.store.retention import KEEP_ALL, Retention, kept, whole_from_ns
+from orrery.store.retention import KEEP_ALL, TIME_MIN_NS, Retention, kept, whole_from_ns
 from orrery.store.rewrite import Progress, begin_round, compact_once, end_round
 from orrery.store.rollups import levels, roll_up_once
 from orrery.store.state import Ended, Observe, OpenBlock, Parts, State
@@ -221,7 +221,10 @@ class Store:
 
     def kept_from_ns(self, tenant: str) -> int:
         """From when on answers for the tenant read nothing that may be gone now."""
-        return whole_from_ns(self._parts.retention.of(tenant), self._parts.clock.now_ns())
+        policy = self._parts.retention.of(tenant)
+        if policy is KEEP_ALL:
+            return TIME_MIN_NS
+        return whole_from_ns(policy, self._parts.clock.now_ns())
 
     def metadata_of(self, tenant: str, name: str | None = None) -> list[MetadataRow]:
         """Rows of (name, kind, help, unit)."""

@@ -6,7 +6,9 @@ Called by the engine's flush thread, by recovery, and by hand.
 from orrery.errors import OrreryError
 from orrery.store.checkpoint import write_checkpoint
 from orrery.store.kernels import BlockSummary
-from orrery.store.state import Flushed, Frozen, OpenBlock, State
+from orrery.store.manifest import BlockEntry
+from orrery.store.outputs import Outputs
+from orrery.store.state import Flushed, Frozen, State
 from orrery.store.windows import LEVELS_NS, flush_ranges, is_settled, join_settled
 
 
@@ -47,18 +49,18 @@ def _freeze(state: State) -> bool:
 
 def _flush_frozen(state: State, frozen: Frozen) -> None:
     began = state.parts.clock.monotonic_seconds()
-    blocks: list[OpenBlock] = []
+    outputs = Outputs(state)
     try:
-        _write_blocks(state, frozen, blocks)
+        _write_blocks(state, frozen, outputs)
         checkpoint = write_checkpoint(state, state.checkpoint)
         metadata, changes = _write_metadata(state)
         state.commit(
-            add=blocks,
+            add=outputs.blocks,
             swap=lambda: _release(state, frozen),
             flushed=Flushed(frozen.next_offset, checkpoint.names, metadata),
         )
     finally:
-        state.settle(blocks)
+        state.settle(outputs.blocks)
         state.settle_objects()
     state.checkpoint = checkpoint
     state.metadata_saved = changes
@@ -66,9 +68,9 @@ def _flush_frozen(state: State, frozen: Frozen) -> None:
     state.parts.observe(
         "flush_done",
         {
-            "blocks": len(blocks),
-            "samples": sum(block.entry.sample_count for block in blocks),
-            "bytes": sum(block.entry.byte_count for block in blocks),
+            "blocks": len(outputs.blocks),
+            "samples": outputs.sample_count,
+            "bytes": outputs.byte_count,
             "next_offset": frozen.next_offset,
             "seconds": seconds,
         },
@@ -82,8 +84,7 @@ def _release(state: State, frozen: Frozen) -> None:
         state.head.release(frozen.generation)
 
 
-def _write_blocks(state: State, frozen: Frozen, blocks: list[OpenBlock]) -> None:
-    """Appends to ``blocks`` as it goes: what was written before an error is settled, too."""
+def _write_blocks(state: State, frozen: Frozen, outputs: Outputs) -> None:
     bounds = state.parts.bounds
     time_range = frozen.generation.time_range if frozen.generation is not None else None
     if frozen.generation is None or time_range is None:
@@ -119,17 +120,11 @@ def _write_blocks(state: State, frozen: Frozen, blocks: list[OpenBlock]) -> None
                 offsets=(frozen.offset_first, last),
             )
 
-        made = state.files.create(write)
-        if made is not None:
-            name, summary = made
-            entry = state.entry(
-                name,
-                summary,
-                offsets=(frozen.offset_first, last),
-                through=last,
-                level=int(small),
-            )
-            blocks.append(state.open_output(name, entry))
+        def entry_of(name: str, summary: BlockSummary, small: bool = small) -> BlockEntry:
+            offsets = (frozen.offset_first, last)
+            return state.entry(name, summary, offsets=offsets, through=last, level=int(small))
+
+        outputs.add(write, entry_of)
 
 
 def _write_metadata(state: State) -> tuple[str, int]:

@@ -101,6 +101,9 @@ class Kernels(Protocol):
 
     def open_block(self, path: str) -> tuple[Block, BlockSummary]: ...
 
+    def fills_pages(self, block: Block) -> bool:
+        """Whether its series have on average as many samples as one page takes."""
+
     def write_block(
         self,
         sources: Sequence[Source],

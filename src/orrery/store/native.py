@@ -22,6 +22,9 @@ from orrery.store.kernels import (
     MetadataRecord,
 )
 
+PAGE_SAMPLES = 2048
+"""A full page of a block (docs/formats/block.md)."""
+
 
 class NativeKernels:
     def series_table(self) -> SeriesTable:
@@ -51,6 +54,10 @@ class NativeKernels:
             tenants=block.tenants(),
         )
         return block, summary
+
+    def fills_pages(self, block: Block) -> bool:
+        found = block.summary()
+        return bool(found["sample_count"] >= PAGE_SAMPLES * found["series_count"])
 
     def write_block(
         self,

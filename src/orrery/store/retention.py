@@ -6,7 +6,7 @@ Called by the engine, compaction and roll-ups.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orrery.store.bounds import DAY_NS
 from orrery.store.kernels import KeepRow, Matchers
@@ -44,21 +44,34 @@ def policy_of(*rules: KeepRule) -> Policy:
     return Policy(rules, named)
 
 
+Tenants = Callable[[], Collection[str]]
+Among = Callable[[Tenants, Collection[str]], dict[str, Policy]]
+
+
 @dataclass(frozen=True, slots=True)
 class Retention:
     """How a store asks what its tenants keep.
 
-    ``of`` is asked for one tenant, often, and must be quick; ``among`` for all of them, once a
-    round of upkeep, and may leave out who keeps all. Without it each is asked for.
+    ``of`` is asked for one tenant, often, and must be quick; ``among`` for all of them but those
+    that are known, a few times a round of upkeep, and may leave out who keeps all. Without it each
+    is asked for. ``tenants`` gathers thousands from the blocks: only where ``among`` calls it.
     """
 
     of: Callable[[str], Policy] = lambda _tenant: KEEP_ALL
-    among: Callable[[Collection[str]], dict[str, Policy]] | None = None
+    among: Among | None = None
 
-    def each(self, tenants: Collection[str]) -> dict[str, Policy]:
+    def each(self, tenants: Tenants, known: Collection[str]) -> dict[str, Policy]:
         if self.among is not None:
-            return self.among(tenants)
-        return {tenant: self.of(tenant) for tenant in tenants}
+            return self.among(tenants, known)
+        return {tenant: self.of(tenant) for tenant in tenants() if tenant not in known}
+
+
+@dataclass(slots=True)
+class Policies:
+    """What one round of upkeep has found out: policies, and of which blocks' tenants."""
+
+    found: dict[str, Policy] = field(default_factory=dict)
+    blocks: set[str] = field(default_factory=set)
 
 
 def kept(policy: Policy, now_ns: int) -> list[KeepRow]:

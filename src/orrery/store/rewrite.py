@@ -5,7 +5,6 @@ Called by the engine's compaction thread and by hand. One caller at a time.
 
 from collections.abc import Callable, Mapping, Sequence
 
-from orrery.errors import Corrupt, Unavailable
 from orrery.store.compaction import (
     Demands,
     Plan,
@@ -15,8 +14,10 @@ from orrery.store.compaction import (
     pick,
 )
 from orrery.store.kernels import BlockSummary, DeleteRow, KeepRow
-from orrery.store.quarantine import examine, suspect
-from orrery.store.retention import floors_ns
+from orrery.store.manifest import BlockEntry
+from orrery.store.outputs import Outputs, replacing
+from orrery.store.quarantine import examine
+from orrery.store.retention import Policies, floors_ns
 from orrery.store.rollups import View, held_rows, is_unwanted, view
 from orrery.store.state import Ended, OpenBlock, State
 
@@ -28,14 +29,14 @@ Progress = Callable[[str, int, int], None]
 
 def begin_round(state: State) -> None:
     """Of what tenants keep, each is asked about once a round."""
-    state.policies = {}
+    state.policies = Policies()
     examine(state)
     _drop_expired(state)
 
 
 def end_round(state: State) -> None:
     _forget_deletes(state)
-    state.policies = {}
+    state.policies = Policies()
 
 
 def compact_once(state: State, *, eager: bool = False) -> Plan | None:
@@ -53,11 +54,7 @@ def compact_once(state: State, *, eager: bool = False) -> Plan | None:
         held=[entry for entry, _ in seen.damaged.values() if entry.resolution_ns == 0],
     )
     if plan is not None:
-        try:
-            _carry_out(state, plan, held_rows(state, seen))
-        except Corrupt as error:
-            suspect(state, error)
-            raise
+        _carry_out(state, plan, held_rows(state, seen))
     return plan
 
 
@@ -111,6 +108,7 @@ def _demands(state: State, seen: View, blocks: Sequence[OpenBlock], *, eager: bo
         ),
         settled=eager,
         unrolled=seen.unrolled(),
+        dense=frozenset(b.entry.name for b in blocks if state.parts.kernels.fills_pages(b.handle)),
     )
 
 
@@ -119,9 +117,8 @@ def _has_expired_series(
 ) -> bool:
     """Whether a rule of a tenant keeps nothing of the block, and there are series that it is for.
     What was looked for in vain is remembered: a block does not change."""
-    for tenant in block.tenants:
-        own = rows.get(tenant, ())
-        if len(own) < 2:
+    for tenant, own in rows.items():
+        if len(own) < 2 or tenant not in block.tenants:
             continue
         for matchers, from_ns, _ in own:
             expired = (block.entry.name, tenant, matchers)
@@ -151,24 +148,16 @@ def _carry_out(state: State, plan: Plan, keep: Mapping[str, Sequence[KeepRow]]) 
         # A delete is listed before it counts as applied, so all up to here are in `deletes`.
         through = max([delete.offset for delete in state.deletes], default=0)
     through = max(through, *(entry.deletes_through for entry in plan.inputs))
-    outputs: list[OpenBlock] = []
-    try:
+    with replacing(state, plan.inputs, verb="compact") as outputs:
         _write_outputs(state, plan, keep, inputs, deletes, through, outputs)
-        state.commit(add=outputs, drop=[entry.name for entry in plan.inputs])
-    except Unavailable as error:
-        if state.rewrites_ended:
-            raise Ended(f"cannot compact: the store is closing: {error}") from error
-        raise
-    finally:
-        state.settle(outputs)
     state.parts.observe(
         "compaction_done",
         {
             "reason": plan.reason,
             "inputs": len(inputs),
-            "outputs": len(outputs),
+            "outputs": len(outputs.blocks),
             "bytes_in": sum(entry.byte_count for entry in plan.inputs),
-            "bytes_out": sum(block.entry.byte_count for block in outputs),
+            "bytes_out": outputs.byte_count,
             "seconds": state.parts.clock.monotonic_seconds() - began,
         },
     )
@@ -181,14 +170,17 @@ def _write_outputs(
     inputs: list[OpenBlock],
     deletes: list[DeleteRow],
     through: int,
-    outputs: list[OpenBlock],
+    outputs: Outputs,
 ) -> None:
-    """Appends to ``outputs`` as it goes: what was written before an error is settled, too."""
     sources = state.sources(inputs)
     offsets = (
         min(entry.offset_first for entry in plan.inputs),
         max(entry.offset_last for entry in plan.inputs),
     )
+
+    def entry_of(name: str, summary: BlockSummary) -> BlockEntry:
+        return state.entry(name, summary, offsets=offsets, through=through, level=plan.level)
+
     for min_ns, max_ns in plan.ranges:
 
         def write(path: str, min_ns: int = min_ns, max_ns: int = max_ns) -> BlockSummary | None:
@@ -204,8 +196,4 @@ def _write_outputs(
                 cancellation=state.cancellation,
             )
 
-        made = state.files.create(write)
-        if made is not None:
-            name, summary = made
-            entry = state.entry(name, summary, offsets=offsets, through=through, level=plan.level)
-            outputs.append(state.open_output(name, entry))
+        outputs.add(write, entry_of)

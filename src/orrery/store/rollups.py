@@ -6,11 +6,10 @@ Called by the engine's compaction thread, by hand, and by its snapshots.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from orrery.errors import Corrupt, Unavailable
 from orrery.store.bounds import DAY_NS, MINUTE_NS
 from orrery.store.kernels import BlockSummary, KeepRow
 from orrery.store.manifest import BlockEntry, DeleteEntry
-from orrery.store.quarantine import suspect
+from orrery.store.outputs import replacing
 from orrery.store.retention import Policy, held, kept, wanted_from_ns
 from orrery.store.rollup_plan import (
     Block,
@@ -93,19 +92,36 @@ def view(state: State) -> View:
             if entry.name in state.quarantine.held
         }
     # Not under the lock: what thousands of tenants keep may have to be read first.
-    tenants = {tenant for block in blocks for tenant in block.tenants}
-    policies = state.policies
-    if unknown := tenants - policies.keys():
-        policies |= state.parts.retention.each(unknown)
-    return View(blocks, damaged, deletes, next_offset, policies, _wishes(state, policies))
+    policies = _policies(state, blocks)
+    lost = [tenants for _, tenants in damaged.values()]
+    holders = [*(block.tenants for block in blocks), *lost]
+    wishes = _wishes(state, policies, holders)
+    return View(blocks, damaged, deletes, next_offset, policies, wishes)
 
 
-def _wishes(state: State, policies: Mapping[str, Policy]) -> dict[int, Wishes]:
+def _policies(state: State, blocks: Sequence[OpenBlock]) -> Mapping[str, Policy]:
+    """Of the tenants in ``blocks``; who keeps all may be missing."""
+    known = state.policies
+    fresh = [block for block in blocks if block.entry.name not in known.blocks]
+    if fresh:
+        known.found |= state.parts.retention.each(
+            lambda: {tenant for block in fresh for tenant in block.tenants}, known.found.keys()
+        )
+        known.blocks.update(block.entry.name for block in fresh)
+    return known.found
+
+
+def _wishes(
+    state: State, policies: Mapping[str, Policy], holders: Sequence[Collection[str]]
+) -> dict[int, Wishes]:
+    """Of tenants that some block holds anything of: no other may keep coarse blocks for ever."""
     now_ns = state.parts.clock.now_ns()
     tenants: dict[int, set[str]] = {}
     from_ns: dict[int, int] = {}
     for tenant, policy in policies.items():
-        rows = kept(policy, now_ns) if policy.resolutions_ns else []
+        if not policy.resolutions_ns or not any(tenant in own for own in holders):
+            continue
+        rows = kept(policy, now_ns)
         for resolution_ns in policy.resolutions_ns:
             tenants.setdefault(resolution_ns, set()).add(tenant)
             times = [wanted_from_ns(row, resolution_ns) for row in rows]
@@ -156,11 +172,7 @@ def roll_up_once(state: State, *, eager: bool = False) -> RollupPlan | None:
             blocked=seen.blocked(),
         )
         if plan is not None:
-            try:
-                _carry_out(state, seen, plan)
-            except Corrupt as error:
-                suspect(state, error)
-                raise
+            _carry_out(state, seen, plan)
             return plan
     return None
 
@@ -188,35 +200,24 @@ def levels(state: State, tenant: str, policy: Policy) -> Levels:
 
 def _carry_out(state: State, seen: View, plan: RollupPlan) -> None:
     began = state.parts.clock.monotonic_seconds()
-    by_name = {block.entry.name: block for block in seen.blocks}
-    old = [by_name[entry.name] for entry in plan.old]
     through = max(
         [delete.offset for delete in seen.deletes] + [entry.deletes_through for entry in plan.old],
         default=0,
     )
-    outputs: list[OpenBlock] = []
-    try:
-        made = state.files.create(lambda path: _write(state, seen, plan, path))
-        if made is not None:
-            name, summary = made
-            entry = _entry(name, summary, plan, seen.next_offset - 1, through)
-            outputs.append(state.open_output(name, entry))
-        state.commit(add=outputs, drop=[entry.name for entry in plan.old])
-    except Unavailable as error:
-        if state.rewrites_ended:
-            raise Ended(f"cannot roll up: the store is closing: {error}") from error
-        raise
-    finally:
-        state.settle(outputs)
+    with replacing(state, plan.old, verb="roll up") as outputs:
+        outputs.add(
+            lambda path: _write(state, seen, plan, path),
+            lambda name, summary: _entry(name, summary, plan, seen.next_offset - 1, through),
+        )
     state.parts.observe(
         "rollup_done",
         {
             "reason": plan.reason,
             "resolution_seconds": plan.resolution_ns // 10**9,
             "days": sum((high - low) // DAY_NS + 1 for low, high in plan.days),
-            "inputs": len(old),
-            "rows": sum(block.entry.sample_count for block in outputs),
-            "bytes_out": sum(block.entry.byte_count for block in outputs),
+            "inputs": len(plan.old),
+            "rows": outputs.sample_count,
+            "bytes_out": outputs.byte_count,
             "seconds": state.parts.clock.monotonic_seconds() - began,
         },
     )

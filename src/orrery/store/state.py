@@ -41,7 +41,7 @@ from orrery.store.manifest import (
 from orrery.store.metadata import Metadata
 from orrery.store.pins import Pinned, Pins
 from orrery.store.quarantine import Quarantine
-from orrery.store.retention import Policy, Retention
+from orrery.store.retention import Policies, Retention
 from orrery.store.touches import Touches
 
 if TYPE_CHECKING:
@@ -145,8 +145,8 @@ class State:
     object_counter: int = 0
     pending_objects: set[str] = field(default_factory=set)
     levels: dict[str, tuple[Manifest, frozenset[int], Levels]] = field(default_factory=dict)
-    policies: dict[str, Policy] = field(default_factory=dict)
-    """Of tenants that a round of upkeep has asked about; forgotten with the round."""
+    policies: Policies = field(default_factory=Policies)
+    """Forgotten with each round of upkeep."""
     spared: set[Expired] = field(default_factory=set)
     failure: str | None = None
     rewrites_ended: bool = False

@@ -38,8 +38,7 @@ class Bounds(Struct, frozen=True):
     label_bytes_max: int
 
 
-@dataclass(frozen=True, slots=True)
-class QueryBudget:
+class QueryBudget(Struct, frozen=True):
     series_max: int
     samples_max: int
     seconds_max: float
@@ -129,6 +128,11 @@ class Admission:
 
     def limits(self, tenant: str) -> Limits:
         return self._limits.of(tenant)
+
+    @property
+    def default_limits(self) -> Limits:
+        """Of tenants for whom none are set."""
+        return self._limits.defaults
 
     def admit(self, tenant: str, sample_count: int) -> None:
         """Takes ``sample_count`` from the tenant's rate and day; call before anything is stored.
@@ -242,7 +246,7 @@ class Admission:
 
     def queried(self, tenant: str, outcome: str, samples_read: int) -> None:
         """``outcome`` is a fixed word: ``answered``, ``failed``, ``cancelled`` or a limit."""
-        self._telemetry.queries.labels(outcome).inc()
+        self._telemetry.queries(outcome).inc()
         self._telemetry.query_samples_read.inc(samples_read)
         limits = self._limits.of(tenant)
         with self._lock:

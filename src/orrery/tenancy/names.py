@@ -18,6 +18,7 @@ TENANT_CHARACTERS_MAX = 150
 PART_CHARACTERS_MAX = 200
 PARTS_KEPT_MAX = 4096
 _TENANT = re.compile(r"[A-Za-z0-9!\-_.*'()]+")
+_HASHED = "=sha256="
 _OBJECT_SAFE = frozenset(string.ascii_letters + string.digits + "-_.")
 _RESERVED = frozenset({SYSTEM, ".", "..", "__mimir_cluster"})
 
@@ -48,4 +49,12 @@ def object_part(name: str) -> str:
     )
     if len(part) <= PART_CHARACTERS_MAX:
         return part
-    return "=sha256=" + hashlib.sha256(name.encode()).hexdigest()
+    return _HASHED + hashlib.sha256(name.encode()).hexdigest()
+
+
+def name_of_part(part: str) -> str | None:
+    """Whose part it is, as ``object_part`` made it; None where a hash stands for the name."""
+    if part.startswith(_HASHED):
+        return None
+    first, *escaped = part.split("=")
+    return first + "".join(chr(int(text[:2], 16)) + text[2:] for text in escaped)

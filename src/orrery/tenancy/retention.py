@@ -5,7 +5,7 @@ tenant's limits (docs/retention.md).
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import pairwise
 
 from msgspec import Struct
@@ -17,7 +17,7 @@ from orrery.store.retention import KEEP_ALL, KeepRule, Policy, policy_of
 from orrery.tenancy.documents import Documents
 from orrery.tenancy.limits import COLLECTION as TENANTS
 from orrery.tenancy.limits import STALE_SECONDS_MAX, TenantLimits
-from orrery.tenancy.names import object_part
+from orrery.tenancy.names import name_of_part, object_part
 
 COLLECTION = "retention"
 FORMAT = 1
@@ -77,17 +77,24 @@ class TenantRetention:
             self._computed[tenant] = (document.version, limits, policy)
         return policy
 
-    def among(self, tenants: Collection[str]) -> dict[str, Policy]:
-        """Of many at once: only who has a document is read, two listings tell who that is. Tenants
-        that keep all may be left out."""
+    def among(
+        self, tenants: Callable[[], Collection[str]], known: Collection[str]
+    ) -> dict[str, Policy]:
+        """Of all but those ``known``: only who has a document is read, two listings tell who that
+        is. ``tenants`` is called only where nobody keeps all by default, or where a document does
+        not tell by its name whose it is; else who keeps all is left out."""
         default = self._defaults[1]
-        named = {*self._documents.names(COLLECTION), *self._documents.names(TENANTS)}
-        policies = {} if default is KEEP_ALL else dict.fromkeys(tenants, default)
-        for tenant in tenants:
-            part = object_part(tenant)
-            if f"{COLLECTION}/{part}" in named or f"{TENANTS}/{part}" in named:
-                policies[tenant] = self.of(tenant)
-        return policies
+        names = [*self._documents.names(COLLECTION), *self._documents.names(TENANTS)]
+        parts = {name.partition("/")[2] for name in names}
+        own = {name_of_part(part) for part in parts}
+        policies: dict[str, Policy] = {}
+        if default is not KEEP_ALL or None in own:
+            asked = [tenant for tenant in tenants() if tenant not in known]
+            if default is not KEEP_ALL:
+                policies = dict.fromkeys(asked, default)
+            own = {tenant for tenant in asked if object_part(tenant) in parts}
+        ruled = (tenant for tenant in own if tenant is not None and tenant not in known)
+        return policies | {tenant: self.of(tenant) for tenant in ruled}
 
     def raw_days_min(self, tenant: str) -> float | None:
         """The shortest that any rule keeps samples: older ones are refused. A bucket that lost its

@@ -67,6 +67,11 @@ class UsageSeries:
         for name, label, counts in counted:
             for value, count in sorted(counts.items()):
                 yield name, ((label, value),), count
-        for limit, value in asdict(self._admission.limits(tenant)).items():
-            if isinstance(value, int | float):
+        limits = self._admission.limits(tenant)
+        if limits is self._admission.default_limits:
+            return
+        # Only its own: those of all are the server's metrics, not a dozen series of every tenant.
+        defaults = asdict(self._admission.default_limits)
+        for limit, value in asdict(limits).items():
+            if isinstance(value, int | float) and value != defaults[limit]:
                 yield "orrery_tenant_limit", (("limit", limit),), value

@@ -146,7 +146,7 @@ def test_a_subquery_is_answered_on_its_own_steps():
 def test_warnings_of_the_store_reach_the_answer():
     class Warning_(Store):
         def windows(self, fetch, batch, more):
-            from dataclasses import replace
+            from msgspec.structs import replace
 
             return replace(super().windows(fetch, batch, more), warnings=("it holds strings",))
 

@@ -10,8 +10,6 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-
 from orrery.errors import Invalid
 from orrery.kernels.fused import SLOT, Fused
 from orrery.languages.promql.evaluate import evaluate
@@ -21,10 +19,10 @@ from orrery.languages.promql.lengths import is_computed
 from orrery.languages.promql.nodes import Expr, Kind, walk
 from orrery.languages.promql.parse import parse
 from orrery.languages.promql.reach import Reach, reach_of
-from orrery.languages.promql.result import Result, by_labels
+from orrery.languages.promql.result import Result
 from orrery.languages.promql.tokens import is_utf8
 from orrery.languages.promql.types import kind_of
-from orrery.languages.promql.values import Steps, Vector
+from orrery.languages.promql.values import Steps
 from orrery.model.effects import Compute, Effect, StepFrames
 
 PREPARED_CHARACTERS_MAX = 262_144
@@ -60,7 +58,7 @@ class Prepared:
         """As ``evaluate``, which it leaves to do what cannot be done in one call."""
         if self.whole is not None:
             count = 1 if step_ns == 0 else max(0, (end_ns - start_ns) // step_ns) + 1
-            found = yield Compute(self.whole, start_ns, step_ns, count)
+            found = yield Compute(self.whole, start_ns, step_ns, count, is_ordered=step_ns > 0)
             if found is not None:
                 assert isinstance(found, StepFrames)
                 return table(found, Steps(start_ns, step_ns, count))
@@ -91,16 +89,8 @@ class Tree:
 
 
 def table(found: StepFrames, steps: Steps) -> Result:
-    vector = Vector(found.labels, found.values, found.present).without_empty_rows()
-    if steps.step_ns:
-        vector = by_labels(vector)
-    return Result(
-        "matrix" if steps.step_ns else "vector",
-        vector.labels,
-        steps.times_ns(),
-        np.ascontiguousarray(vector.values),
-        np.ascontiguousarray(vector.present),
-    )
+    kind = "matrix" if steps.step_ns else "vector"
+    return Result(kind, found.labels, steps.times_ns(), found.values, found.present)
 
 
 def read(text: str, lookback_ns: int) -> Tree:

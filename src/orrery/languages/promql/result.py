@@ -1,9 +1,9 @@
 """The answer of a query, as ``evaluate`` hands it to ``query/run`` and the wires."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
+from msgspec import Struct
 
 from orrery.kernels.label_rows import order_rows
 from orrery.languages.promql.values import Bools, Floats, Indexes, Vector
@@ -12,8 +12,7 @@ from orrery.model.effects import Labels, SampleFrames
 STALE_BITS = 0x7FF0000000000002
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Result:
+class Result(Struct, frozen=True, eq=False):
     """The answer of a query. ``values`` and ``present`` are (series, steps) over ``times_ns``.
 
     A scalar is one unlabelled row; a string is ``text``. A range vector asked for at one instant

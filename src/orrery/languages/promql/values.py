@@ -4,10 +4,11 @@ A vector is a table: one row a series, one column a step. A scalar is one float6
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from orrery.errors import Invalid
@@ -29,8 +30,7 @@ class EvaluationError(Invalid):
     """The query is well formed and cannot be answered over this data."""
 
 
-@dataclass(frozen=True, slots=True)
-class Steps:
+class Steps(Struct, frozen=True):
     """The times an expression is evaluated at. A ``step_ns`` of 0 goes with one step."""
 
     start_ns: int
@@ -49,7 +49,7 @@ class Steps:
         return times // SECOND_NS + (times % SECOND_NS) / SECOND_NS
 
     def only_first(self) -> "Steps":
-        return replace(self, count=1)
+        return Steps(self.start_ns, self.step_ns, 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

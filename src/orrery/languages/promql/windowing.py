@@ -1,7 +1,6 @@
 """Window kernels over range selectors and subqueries, for ``evaluate``."""
 
 from collections.abc import Callable, Generator
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -51,9 +50,7 @@ class Windows:
         runs: list[tuple[int, int, Vector]] = []
         for first, last in pairwise(edges):
             parts: list[Vector] = []
-            run = replace(
-                steps, start_ns=steps.start_ns + first * steps.step_ns, count=last - first
-            )
+            run = Steps(steps.start_ns + first * steps.step_ns, steps.step_ns, last - first)
             yield from self.each(source, kernel, run, parameters[:, first], parts.append)
             vector = concatenate(parts, run)
             for labels in vector.labels:

@@ -1,9 +1,9 @@
 """Range queries between the wire and the result cache: what may be kept, and how it is joined."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
+from msgspec.structs import replace
 
 from orrery.languages.promql.nodes import Kind
 from orrery.languages.promql.prepare import Prepared
@@ -52,6 +52,11 @@ def answered(
     if not missing:
         assert look.table is not None
         return result_of(look.table.cut(look.asked.first, look.asked.last), asked)
+    if look.table is None:
+        found = evaluate(asked)
+        if not (found.warnings or found.infos):
+            cache.keep(look, [table_of(found, look.asked.first, look.asked.last)])
+        return found
     tables = []
     for first, last in missing:
         start_ns = look.asked.key.phase_ns + first * asked.step_ns
@@ -59,10 +64,13 @@ def answered(
         found = evaluate(replace(asked, start_ns=start_ns, end_ns=end_ns))
         if found.warnings or found.infos:
             # Notes are of the question as a whole.
-            is_whole = look.table is None
-            return found if is_whole else evaluate(asked)
-        tables.append(Table(first, last, found.labels, found.values, found.present))
+            return evaluate(asked)
+        tables.append(table_of(found, first, last))
     return result_of(cache.keep(look, tables), asked)
+
+
+def table_of(found: Result, first: int, last: int) -> Table:
+    return Table(first, last, found.labels, found.values, found.present)
 
 
 def result_of(table: Table, asked: Question) -> Result:

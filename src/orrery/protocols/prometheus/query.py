@@ -1,7 +1,9 @@
 """``/query``, ``/query_range``, ``/format_query`` and ``/query_exemplars``."""
 
-from dataclasses import replace
+import dataclasses
 from functools import partial
+
+from msgspec.structs import replace
 
 from orrery.errors import Invalid
 from orrery.languages.promql.evaluate import LOOKBACK_NS
@@ -202,7 +204,7 @@ def limited(result: Result, limit: int) -> tuple[Result, tuple[str, ...]]:
         values, present = result.values[:limit], result.present[:limit]
         return replace(result, labels=labels[:limit], values=values, present=present), warnings
     end = int(samples.offsets[limit])
-    cut = replace(
+    cut = dataclasses.replace(
         samples,
         labels=labels[:limit],
         offsets=samples.offsets[: limit + 1],

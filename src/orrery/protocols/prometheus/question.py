@@ -1,10 +1,9 @@
 """What a request asks of the language; ``query`` reads it, ``cached`` asks for parts of it."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """A query as its request asks it; a ``step_ns`` of 0 asks once, at ``start_ns``."""
 
     text: str
