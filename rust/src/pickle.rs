@@ -276,9 +276,8 @@ impl Machine {
 
     /// Protocol 0: as Python shows a string.
     fn quoted_text(&mut self, line: &[u8]) -> Parsed<Text> {
-        let inner = match line {
-            [b'\'', inner @ .., b'\''] | [b'"', inner @ .., b'"'] => inner,
-            _ => return Err("a string has no quotes".into()),
+        let ([b'\'', inner @ .., b'\''] | [b'"', inner @ .., b'"']) = line else {
+            return Err("a string has no quotes".into());
         };
         self.unescape(|out| {
             let mut rest = inner;

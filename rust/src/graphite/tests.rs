@@ -16,11 +16,9 @@ fn points(batch: &Batch) -> Vec<String> {
         match batch.canonical(key, &[], &[]) {
             Ok(bytes) => {
                 let view = SeriesView::parse(&bytes).unwrap();
-                let labels: String = view
-                    .labels
-                    .iter()
-                    .map(|(tag, value)| format!(";{tag}={value}"))
-                    .collect();
+                let labels = view.labels.iter();
+                let labels: Vec<_> = labels.map(|(tag, at)| format!(";{tag}={at}")).collect();
+                let labels = labels.concat();
                 format!("{}{labels} {value} {time_ns}", view.name)
             }
             Err(error) => error.to_string(),
