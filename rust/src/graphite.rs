@@ -360,10 +360,34 @@ fn word(body: &[u8], at: usize, end: usize) -> Option<(usize, usize)> {
         start += 1;
     }
     let mut stop = start + 1;
-    while stop < end && !is_blank(text[stop]) {
+    loop {
+        stop = control_or_space(body, stop).min(end);
+        if stop == end || is_blank(body[stop]) {
+            return Some((start, stop));
+        }
         stop += 1;
     }
-    Some((start, stop))
+}
+
+const EACH: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+/// The first byte from `at` on that is a space or less, eight bytes at a time.
+#[inline]
+fn control_or_space(body: &[u8], mut at: usize) -> usize {
+    while let Some(chunk) = body.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        let word = u64::from_le_bytes(*chunk);
+        // The lowest bit set is right, whatever those above are.
+        let found = word.wrapping_sub(EACH * 0x21) & !word & HIGH;
+        if found != 0 {
+            return at + found.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    while body.get(at).is_some_and(|&byte| byte > b' ') {
+        at += 1;
+    }
+    at
 }
 
 /// What carbon takes for one, as far as it is ASCII.

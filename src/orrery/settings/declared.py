@@ -177,7 +177,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = 300.0
     stream_frame_seconds_max: Annotated[
         float, Meta(gt=0, description="from the first byte of a later line or frame to its end")
-    ] = 30.0
+    ] = 120.0
     stream_idle_seconds_max: Annotated[
         float, Meta(gt=0, description="a silent connection of a TCP wire is closed after this")
     ] = 3600.0
