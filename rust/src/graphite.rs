@@ -15,7 +15,6 @@ use crate::error::{CoreError, Result};
 use crate::key_hash::KeyHasher;
 use crate::pickle::{Machine, Text, Value};
 use crate::sample::Kind;
-use hashbrown::HashMap;
 use memchr::{memchr, memmem};
 use std::borrow::Cow;
 
@@ -27,8 +26,8 @@ const TOKEN_END: &[u8] = b"@.";
 const HIDDEN_DIGITS_MIN: usize = 8;
 /// The largest name, tags included.
 pub const NAME_BYTES_MAX: usize = 64 * 1024;
-/// A pickle may refer to a name as often as it likes: one longer than this is hashed once.
-const HASHED_AGAIN_BYTES_MAX: usize = 256;
+/// A pickle may refer to one name again and again; with each time it costs as if it stood there.
+const NAMES_FACTOR_MAX: usize = 64;
 /// Columns are laid out for so many values at once; beyond it they grow.
 const VALUES_AT_ONCE_MAX: usize = 1 << 20;
 /// Less than this is no line.
@@ -83,7 +82,7 @@ pub fn decode_pickles(mut body: Vec<u8>, now_ns: i64, tokens_max: usize) -> Resu
             pickle,
             plain_start: start,
             unescaped_start: size + unescaped.len(),
-            hashes: HashMap::new(),
+            name_bytes_left: pickle.len() * NAMES_FACTOR_MAX,
         };
         match machine.run(pickle) {
             Ok(value) => number = decoder.datapoints(value, &mut datapoints, &machine, number)?,
@@ -180,19 +179,12 @@ impl Decoder {
             value,
             line,
         };
-        self.point(text, name.0, point, |hasher, name, _| hasher.hash(name))
+        self.point(text, name.0, point)
     }
 
     /// `text` is a name, with a token before it or not; it stands at `at` of the batch's body.
-    /// `hash` is that of the name, told where it stands.
     #[inline]
-    fn point(
-        &mut self,
-        text: &[u8],
-        at: usize,
-        point: Point,
-        hash: impl FnOnce(&KeyHasher, &[u8], usize) -> u128,
-    ) -> Parsed<()> {
+    fn point(&mut self, text: &[u8], at: usize, point: Point) -> Parsed<()> {
         if point.value.is_nan() {
             self.nan_count += 1;
             return Ok(());
@@ -202,7 +194,7 @@ impl Decoder {
             return Err(format!("its name is longer than {NAME_BYTES_MAX} bytes").into());
         }
         let start = at + (text.len() - name.len());
-        let hash = hash(self.hasher, name, start);
+        let hash = self.hasher.hash(name);
         let time_ns = if (-2 * SECOND_NS + 1..=-SECOND_NS).contains(&point.time_ns) {
             self.now_ns
         } else {
@@ -287,10 +279,8 @@ impl Decoder {
         let point = pointed(*pair, datapoints.pickle, machine, line);
         point
             .and_then(|point| {
-                let at = datapoints.place(*text);
-                self.point(name, at, point, |hasher, name, start| {
-                    datapoints.hash(hasher, name, start)
-                })
+                datapoints.charge(name)?;
+                self.point(name, datapoints.place(*text), point)
             })
             .map_err(|cause| (cause, Some(name)))
     }
@@ -321,12 +311,13 @@ fn pointed(pair: Value, pickle: &[u8], machine: &Machine, line: u32) -> Parsed<P
     })
 }
 
-/// Where the texts of one pickle will stand in the batch's body, and what long names hash to.
+/// Where the texts of one pickle will stand in the batch's body, and how much more of them it may
+/// use.
 struct Datapoints<'a> {
     pickle: &'a [u8],
     plain_start: usize,
     unescaped_start: usize,
-    hashes: HashMap<usize, u128>,
+    name_bytes_left: usize,
 }
 
 impl Datapoints<'_> {
@@ -339,15 +330,12 @@ impl Datapoints<'_> {
         start + text.start as usize
     }
 
-    #[inline]
-    fn hash(&mut self, hasher: &KeyHasher, name: &[u8], start: usize) -> u128 {
-        if name.len() <= HASHED_AGAIN_BYTES_MAX {
-            return hasher.hash(name);
-        }
-        *self
-            .hashes
-            .entry(start)
-            .or_insert_with(|| hasher.hash(name))
+    fn charge(&mut self, name: &[u8]) -> Parsed<()> {
+        let left = self.name_bytes_left.checked_sub(name.len());
+        self.name_bytes_left = left.ok_or_else(|| {
+            format!("names add up to more than {NAMES_FACTOR_MAX} times their pickle")
+        })?;
+        Ok(())
     }
 }
 

@@ -259,15 +259,19 @@ fn a_pickle_that_is_cut_off_refuses_all() {
 }
 
 #[test]
-fn a_long_name_that_is_referred_to_often_costs_little() {
+fn a_long_name_is_not_referred_to_without_end() {
     let mut pickle = b"](X\x00\xff\x00\x00".to_vec();
     pickle.extend(std::iter::repeat_n(b'a', 0xff00));
     pickle.extend_from_slice(b"K\x01K\x02\x86\x86q\x00");
     pickle.extend(b"h\x00".repeat(400_000));
     pickle.extend_from_slice(b"e.");
+    assert!(decode_pickles(framed(&[&pickle]), NOW_NS, 0).is_err());
+    pickle.truncate(pickle.len() - 2 * 399_001);
+    pickle.extend_from_slice(b"e.");
     let decoded = pickles(&[&pickle]);
-    assert_eq!(decoded.batch.keys.len(), 400_001);
-    assert!(decoded.batch.memory_bytes() < 40 * pickle.len());
+    assert_eq!(decoded.batch.keys.len(), NAMES_FACTOR_MAX + 1);
+    let reason = &reasons(&decoded)[0];
+    assert!(reason.ends_with("names add up to more than 64 times their pickle"));
 }
 
 proptest! {
