@@ -1,14 +1,17 @@
 """Where the server's CPU goes while it takes samples in: by phase, and by function with `perf`.
 
-`python bench/ingest.py --protocol remote` starts Orrery on an empty directory, sends one tick that
-registers every series, then the rest from `--senders` connections, then has it flushed and merged,
-and prints process CPU of each phase divided by the samples it took, and by the requests: with few
-samples a body (`--body-samples`) that is the fixed cost of a request. `--perf FILE` records what
+`python bench/ingest.py --protocol remote` (or `line`, `graphite` over HTTP, `graphite-tcp`) starts
+Orrery on an empty directory, sends one tick that registers every series, then the rest from
+`--senders` connections, then has it flushed and merged, and prints process CPU of each phase
+divided by the samples it took, and by the requests: with few samples a body (`--body-samples`)
+that is the fixed cost of a request. `--perf FILE` records what
 follows the first tick (`perf report -i FILE --no-children` reads it).
 """
 
 import argparse
 import itertools
+import os
+import socket
 import subprocess
 import tempfile
 import threading
@@ -19,18 +22,33 @@ from pathlib import Path
 import peers
 import tsbs
 
-HEADERS = {
+GRAPHITE_PATH = "/graphite/metrics"
+HEADERS: dict[str, dict[str, str]] = {
     "remote": {"Content-Encoding": "snappy", "Content-Type": "application/x-protobuf"},
     "line": {},
+    "graphite": {},
+    "graphite-tcp": {},
 }
 NS = 1_000_000_000
 
 
 def send(instance: peers.Running, path: str, bodies: list[bytes], protocol: str) -> None:
+    if protocol == "graphite-tcp":
+        send_lines(int(path), bodies)
+        return
     for body in bodies:
         status, answer = instance.request("POST", path, body, HEADERS[protocol])
         if status >= 300:
             raise SystemExit(f"refused with {status}: {answer[:200]!r}")
+
+
+def send_lines(port: int, bodies: list[bytes]) -> None:
+    """Over one connection, which is closed once all is stored."""
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        for body in bodies:
+            connection.sendall(body)
+        connection.shutdown(socket.SHUT_WR)
+        connection.recv(1)
 
 
 def send_all(
@@ -85,9 +103,11 @@ def now(instance: peers.Running) -> tuple[float, ...]:
 
 
 def bodies_of(
-    workload: tsbs.Workload, *, is_line: bool, body_samples: int | None
+    workload: tsbs.Workload, *, protocol: str, body_samples: int | None
 ) -> Iterator[bytes]:
-    if is_line:
+    if protocol.startswith("graphite"):
+        return tsbs.graphite_bodies(workload, lines_per_body=body_samples or 10_000)
+    if protocol == "line":
         count = max(1, (body_samples or 10_000) // len(tsbs.FIELDS))
         return tsbs.line_bodies(workload, lines_per_body=count)
     return tsbs.remote_write_bodies(workload, series_per_body=body_samples or 1000)
@@ -95,7 +115,7 @@ def bodies_of(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--protocol", choices=("remote", "line"), default="remote")
+    parser.add_argument("--protocol", choices=tuple(HEADERS), default="remote")
     parser.add_argument("--hosts", type=int, default=1000)
     parser.add_argument("--hours", type=float, default=0.5)
     parser.add_argument("--senders", type=int, default=1)
@@ -103,13 +123,17 @@ def main() -> None:
     parser.add_argument("--perf", type=Path, help="record what follows the first tick there")
     options = parser.parse_args()
     workload = tsbs.Workload(options.hosts, options.hours)
-    is_line = options.protocol == "line"
-    bodies = list(bodies_of(workload, is_line=is_line, body_samples=options.body_samples))
+    protocol = options.protocol
+    bodies = list(bodies_of(workload, protocol=protocol, body_samples=options.body_samples))
     first_count = len(bodies) // workload.tick_count
     samples = workload.sample_count
     per_tick = samples // workload.tick_count
     product = next(itertools.islice(peers.products(), 1))
-    path = (product.line_protocol if is_line else product.remote_write) or ""
+    path = {"remote": product.remote_write, "line": product.line_protocol}.get(protocol)
+    path = path or GRAPHITE_PATH
+    if protocol == "graphite-tcp":
+        path = str(peers.free_port())
+        os.environ["ORRERY_GRAPHITE_TCP"] = f"127.0.0.1:{path}"
     with (
         tempfile.TemporaryDirectory(prefix="orrery-ingest-") as folder,
         peers.running(product, Path(folder) / "data") as instance,

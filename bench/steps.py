@@ -13,6 +13,7 @@ from time import process_time_ns
 import tsbs
 
 from orrery.kernels.compaction import write_block
+from orrery.kernels.graphite import decode_graphite_lines
 from orrery.kernels.head import Head
 from orrery.kernels.line_protocol import decode_line_protocol
 from orrery.kernels.log_frames import encode_frames
@@ -28,6 +29,11 @@ BOUNDS = ResolveBounds(
     label_bytes_max=1000,
 )
 BODY_BYTES_MAX = 1 << 30
+BODIES = {
+    "remote": tsbs.remote_write_bodies,
+    "line": tsbs.line_bodies,
+    "graphite": tsbs.graphite_bodies,
+}
 
 
 class Steps:
@@ -48,7 +54,9 @@ class Steps:
 
 def ingest(steps: Steps, table: SeriesTable, head: Head, body: bytes, offset: int) -> int:
     steps.begin()
-    if body.startswith(b"cpu,"):
+    if body.startswith(b"cpu."):
+        batch, _, _ = decode_graphite_lines(body, now_ns=0)
+    elif body.startswith(b"cpu,"):
         batch = decode_line_protocol(body, precision_ns=1, now_ns=0)
     else:
         batch = decode_remote_write_1(body, encoding="snappy", size_bytes_max=BODY_BYTES_MAX)
@@ -84,14 +92,13 @@ def flush(steps: Steps, head: Head, next_offset: int, folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--protocol", choices=("remote", "line"), default="remote")
+    parser.add_argument("--protocol", choices=tuple(BODIES), default="remote")
     parser.add_argument("--hosts", type=int, default=1000)
     parser.add_argument("--hours", type=float, default=0.5)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     workload = tsbs.Workload(options.hosts, options.hours)
-    is_line = options.protocol == "line"
-    bodies = list((tsbs.line_bodies if is_line else tsbs.remote_write_bodies)(workload))
+    bodies = list(BODIES[options.protocol](workload))
     table = SeriesTable()
     head = Head(table)
     steps, count, offset = Steps(), 0, 0

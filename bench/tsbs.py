@@ -92,6 +92,22 @@ def line_bodies(workload: Workload, *, lines_per_body: int = 1000) -> Iterator[b
             yield "".join(lines[first : first + lines_per_body]).encode()
 
 
+def graphite_bodies(workload: Workload, *, lines_per_body: int = 10_000) -> Iterator[bytes]:
+    """Graphite's lines: one a value, each with all its tags, none of two ticks in a body."""
+    paths = [
+        f"cpu.{field};" + ";".join(f"{key}={value}" for key, value in host.items())
+        for host in workload.hosts()
+        for field in FIELDS
+    ]
+    for seconds, values in workload.ticks():
+        lines = [
+            f"{path} {value:.0f} {seconds}\n"
+            for path, value in zip(paths, values.ravel().tolist(), strict=True)
+        ]
+        for first in range(0, len(lines), lines_per_body):
+            yield "".join(lines[first : first + lines_per_body]).encode()
+
+
 def _varint(value: int) -> bytes:
     out = bytearray()
     while value >= 0x80:

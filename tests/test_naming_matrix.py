@@ -6,6 +6,9 @@ The table is DESIGN's naming contract; a pair that is not here is a pair nobody 
 import dataclasses
 import itertools
 import json
+import pickle
+import socket
+import struct
 import urllib.parse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +19,7 @@ import pytest
 
 import orrery
 from orrery.errors import Invalid
-from tests.compat.conftest import Programs, Server
+from tests.compat.conftest import Programs, Server, free_port
 from tests.kernels.prometheus_messages import request_1, request_2
 
 SECOND_NS = 1_000_000_000
@@ -48,6 +51,8 @@ FIELD = Point("cpu", "cpu_user", "user", {"host": "a"},
 UTF8 = Point("wärme.grad", "wärme.grad", labels={"host.name": "ä b", "größe": 'x"y'},
              selectors=('{"wärme.grad"}', '{"wärme.grad", "host.name"="ä b"}', "w_rme_grad",
                         '{__measurement__="wärme.grad"}'))  # fmt: skip
+WORDS = Point("wärme.grad", "wärme.grad", labels={"host.name": "ä", "größe": 'x"y'},
+              selectors=('{"wärme.grad"}', '{"wärme.grad", "host.name"="ä"}'))  # fmt: skip
 UTF8_FIELD = Point("wärme", "wärme_max.°C", "max.°C", {"host": "a"},
                    selectors=('{"wärme_max.°C"}', "w_rme_max__C"))  # fmt: skip
 DATABASE = Point("load", "load", labels={"host": "a", "__db__": "shop", "__rp__": "week"},
@@ -98,6 +103,38 @@ def as_lines_2(server: Server, tenant: str, point: Point) -> None:
     accepted(server, path, lines(point), {"X-Scope-OrgID": tenant})
 
 
+def graphite_lines(point: Point) -> list[tuple[str, float, float]]:
+    """(path, value, seconds)"""
+    tags = [f";{key}={value}" for key, value in point.labels.items()]
+    path = point.name + "".join(tags)
+    seconds = [time_ns / SECOND_NS for time_ns in TIMES_NS]
+    return [(path, value, at) for value, at in zip(VALUES, seconds, strict=True)]
+
+
+def as_graphite_http(server: Server, tenant: str, point: Point) -> None:
+    rows = [f"{path} {value!r} {at}" for path, value, at in graphite_lines(point)]
+    body = "\n".join(rows).encode()
+    accepted(server, "/graphite/metrics", body, {"X-Scope-OrgID": tenant})
+
+
+def as_graphite(server: Server, tenant: str, point: Point) -> None:
+    rows = [f"{path} {value!r} {at}\n" for path, value, at in graphite_lines(point)]
+    send(GRAPHITE, "".join(rows).encode())
+
+
+def as_graphite_pickle(server: Server, tenant: str, point: Point) -> None:
+    payload = pickle.dumps([(path, (at, value)) for path, value, at in graphite_lines(point)], 2)
+    send(GRAPHITE_PICKLE, struct.pack("!L", len(payload)) + payload)
+
+
+def send(listener: str, body: bytes) -> None:
+    """To a listener that answers nothing, but closes when all that came is stored."""
+    with socket.create_connection(("127.0.0.1", PORTS[listener]), timeout=10) as connection:
+        connection.sendall(body)
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(1) == b""
+
+
 def write_columns(database: orrery.Database, point: Point) -> None:
     labels = {key: [value] * len(VALUES) for key, value in point.labels.items()}
     columns = {"time": np.array(TIMES_NS), point.field or "value": np.array(VALUES), **labels}
@@ -113,12 +150,21 @@ def as_columns(server: Server, tenant: str, point: Point) -> None:
 REMOTE_WRITE_1 = as_remote_write(request_1, TYPE_1)
 REMOTE_WRITE_2 = as_remote_write(request_2, TYPE_2)
 EVERY = {"remote write 1": REMOTE_WRITE_1, "remote write 2": REMOTE_WRITE_2,
-         "lines 1": as_lines_1, "lines 2": as_lines_2, "columns": as_columns}  # fmt: skip
+         "lines 1": as_lines_1, "lines 2": as_lines_2, "columns": as_columns,
+         "graphite pickle": as_graphite_pickle}  # fmt: skip
+WORDED = {"graphite": as_graphite, "graphite over HTTP": as_graphite_http}
+"""Names without blanks."""
+GRAPHITE, GRAPHITE_PICKLE = "graphite-tcp", "graphite-pickle"
+WRITES = {GRAPHITE: as_graphite, GRAPHITE_PICKLE: as_graphite_pickle}
+TENANTS = {as_graphite: "of-lines", as_graphite_pickle: "of-pickles"}
+"""Of listeners, which nobody can tell another one."""
+PORTS: dict[str, int] = {}
 WITH_FIELDS = {name: EVERY[name] for name in ("lines 1", "lines 2", "columns")}
 WITH_DATABASES = {name: EVERY[name] for name in ("lines 1", "lines 2")}
 PAIRS = [
     pytest.param(write, point, id=f"{name}-{point.shown}{'-db' if point is DATABASE else ''}")
     for point, writers in ((PLAIN, EVERY), (UTF8, EVERY), (FIELD, WITH_FIELDS),
+                           (PLAIN, WORDED), (WORDS, WORDED),
                            (UTF8_FIELD, WITH_FIELDS), (DATABASE, WITH_DATABASES))
     for name, write in writers.items()
 ]  # fmt: skip
@@ -127,7 +173,12 @@ PAIRS = [
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     programs = Programs(tmp_path_factory.mktemp("naming"))
-    yield programs.orrery()
+    options = []
+    for listener in (GRAPHITE, GRAPHITE_PICKLE):
+        PORTS[listener] = free_port()
+        address = f"127.0.0.1:{PORTS[listener]}={TENANTS[WRITES[listener]]}"
+        options += [f"--{listener}", address]
+    yield programs.orrery(*options)
     programs.stop()
 
 
@@ -157,6 +208,7 @@ def by_python(database: orrery.Database, selector: str) -> list:
 def test_what_is_written_is_read_back(
     server: Server, tenant: str, write: Callable, point: Point
 ) -> None:
+    tenant = TENANTS.get(write, tenant)
     write(server, tenant, point)
     points = [[time_ns / SECOND_NS, value] for time_ns, value in zip(TIMES_NS, VALUES, strict=True)]
     with orrery.connect(server.url, tenant=tenant) as database:

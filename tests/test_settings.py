@@ -68,6 +68,7 @@ def test_environment_is_text(environment, name, value):
         ("http_threads = ", "orrery.toml"),
         ("limits = 3", "not a table"),
         ('tls_key_file = "x"', "given together"),
+        ("graphite_tls = true", "graphite_tls needs tls_certificate_file"),
         ("[http]\nx = 1", "http"),
     ],
 )

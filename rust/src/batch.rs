@@ -19,6 +19,7 @@ pub enum Wire {
     InfluxLine = 3,
     /// Columns handed over in-process (`orrery.open(...).write`).
     Columns = 4,
+    Graphite = 5,
 }
 
 #[derive(Debug, Clone, Copy)]

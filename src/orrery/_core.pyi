@@ -372,6 +372,32 @@ class LabelRows(Sequence[tuple[tuple[str, str], ...]]):
     @staticmethod
     def concatenate(parts: Sequence[LabelRows]) -> LabelRows: ...
 
+# --- graphite.rs
+
+def decode_graphite_lines(
+    body: bytes,
+    *,
+    now_ns: int,
+    tokens_max: int = 0,
+    encoding: str = "identity",
+    size_bytes_max: int = ...,
+) -> tuple[Batch, list[tuple[bytes, Batch]], int]:
+    """Decodes Graphite's lines, after taking off ``encoding`` as ``decompress`` does.
+
+    (what came without a token and every refusal, a batch for each token that stands before names,
+    how many values were NaN and so are left out). A time of -1 is ``now_ns``. What stands behind
+    further tokens than ``tokens_max`` is refused. No reason shows a token.
+    """
+
+def decode_graphite_pickles(
+    body: bytes, *, now_ns: int, tokens_max: int = 0
+) -> tuple[Batch, list[tuple[bytes, Batch]], int]:
+    """The same of pickles, each with its length before it: four bytes, the highest first.
+
+    Only lists, tuples, texts and numbers are read; nothing is imported or called. Refusals name
+    datapoints by their number. ``Invalid`` where the last pickle is cut off.
+    """
+
 # --- line_protocol.rs
 
 def decode_line_protocol(

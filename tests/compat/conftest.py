@@ -87,12 +87,17 @@ class Programs:
         self.started: list[Server] = []
 
     def start(self, name: str, command: list[str], port: int, ready: str) -> Server:
+        server = self.spawn(name, command, port)
+        server.wait_until_ready(ready)
+        return server
+
+    def spawn(self, name: str, command: list[str], port: int = 0) -> Server:
+        """A program that is not asked whether it is ready: it only sends, or speaks no HTTP."""
         output = self.folder / f"{name}.output"
         with output.open("wb") as file:
             process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
         server = Server(process, port, output)
         self.started.append(server)
-        server.wait_until_ready(ready)
         return server
 
     def orrery(self, *options: str, name: str = "orrery", port: int | None = None) -> Server:

@@ -5,10 +5,13 @@ Checksums are put right after a mutation, so that what lies behind them is reach
 SOAK_SECONDS says for how long (default 20, over all decoders), SOAK_SEED repeats a run.
 """
 
+import contextlib
 import gzip
 import os
+import pickle
 import random
 import re
+import struct
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +25,7 @@ from orrery.kernels import pages
 from orrery.kernels.block import Block
 from orrery.kernels.checksum import crc32c
 from orrery.kernels.decompress import decompress
+from orrery.kernels.graphite import decode_graphite_lines, decode_graphite_pickles
 from orrery.kernels.head import Head
 from orrery.kernels.line_protocol import decode_line_protocol
 from orrery.kernels.log_frames import encode_frames, find_witness, scan_frames
@@ -108,6 +112,17 @@ def lines(body: bytes) -> None:
     ).columns()
 
 
+def graphite(decode: Callable[..., tuple]) -> Callable[[bytes], None]:
+    def call(body: bytes) -> None:
+        batch, of_tokens, _ = decode(body, now_ns=0, tokens_max=3)
+        for one in (batch, *(one for _, one in of_tokens)):
+            for key in range(one.key_count):
+                with contextlib.suppress(OrreryError):
+                    one.canonical(key)
+
+    return call
+
+
 def remote_write(decode: Callable[..., object]) -> Callable[[bytes], None]:
     def call(body: bytes) -> None:
         decode(body, encoding="snappy", size_bytes_max=BYTES_MAX).columns()  # type: ignore[attr-defined]
@@ -173,6 +188,12 @@ LINES = [
     b"cpu,host=a,dc=b usage=1.5,idle=2i,busy=3u,up=t 1700000000000000000",
     b'# note\nm\\ n,t\\,a=b\\=c f="a \\"b\\" c",g=1e10\nm f=1 2\n\nx y=-0.5',
 ]
+GRAPHITE = [
+    b"a.b;host=a;dc=b 1.5 1700000000\nc 2 -1\r\n",
+    b'orr_0123456789@.d{x="y",z="\\""} nan 1.25\n  e\t-1e300 17e8\nauth orr_0123456789\n',
+]
+DATAPOINTS = [("a.b;host=a", (1_700_000_000, 1.5)), ("orr_0123456789@.c", (-1.5, 2**70))]
+PICKLES = [pickle.dumps(DATAPOINTS * count, protocol) for protocol in range(6) for count in (1, 9)]
 RECORDS = golden_records() + golden_records(GOLDEN / "formats" / "record_v1_sides.bin")
 RNG = np.random.default_rng(1)
 TIMES = np.cumsum(RNG.integers(0, 20 * SECOND_NS, 200))
@@ -189,8 +210,11 @@ def decoders(folder: Path) -> dict[str, tuple[Callable[[bytes], None], Sequence[
     zstd = mutated_inside(lambda content: bytes(cramjam.zstd.compress(content)))
     kept = [encode_document(Manifest(), format_version=1)]
     kept.append((GOLDEN / "formats" / "manifest_v1.json").read_bytes())
+    framed = mutated_inside(lambda content: struct.pack("!L", len(content)) + content)
     return {
         "line protocol": (lines, LINES, mutated),
+        "graphite lines": (graphite(decode_graphite_lines), GRAPHITE, mutated),
+        "graphite pickles": (graphite(decode_graphite_pickles), PICKLES, framed),
         "remote write 1": (remote_write(decode_remote_write_1), version_1, snappy),
         "remote write 2": (remote_write(decode_remote_write_2), version_2, snappy),
         "gzip": (inflate("gzip"), LINES, mutated_inside(gzip.compress)),

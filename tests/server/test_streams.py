@@ -8,7 +8,7 @@ import ssl
 import threading
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orrery.server.streams import HangUp, Lines, Prefixed, TooLong
@@ -70,6 +70,7 @@ def server():
         yield running
 
 
+@settings(max_examples=50, deadline=None)
 @given(parts=st.lists(st.sampled_from([b"a", b"bb\n", b"\n", b"c\nd"]), max_size=8))
 def test_every_byte_is_told_once_and_in_order(server, parts):
     sent = b"".join(parts)

@@ -16,6 +16,8 @@ from orrery.kernels.selector import check_matchers
 from orrery.languages.promql.prepare import Preparations
 from orrery.protocols.admin import operations, pages
 from orrery.protocols.admin.maintenance import StoreMaintenance
+from orrery.protocols.graphite import http as graphite_http
+from orrery.protocols.graphite import sockets as graphite_sockets
 from orrery.protocols.influxdb import status as influxdb_status
 from orrery.protocols.influxdb import write as influxdb_write
 from orrery.protocols.prometheus import reads as prometheus_reads
@@ -54,6 +56,7 @@ def routes(
     administration = build_administration(*found, events, clock, chance)
     return [
         *prometheus_write.routes(writing),
+        *graphite_http.routes(writing),
         *influxdb_write.routes(writing),
         *influxdb_status.routes(version=VERSION),
         *prometheus_reads.routes(_reading(engine, access, settings, telemetry, clock)),
@@ -75,22 +78,23 @@ def routes(
 
 def addresses(settings: Settings) -> list[str]:
     """Of all wires that are no HTTP."""
-    return []
+    return graphite_sockets.addresses(settings)
 
 
 def streams(parts: SocketParts) -> list[StreamWire]:
     """Wires that speak plain TCP."""
-    return []
+    return graphite_sockets.streams(parts)
 
 
 def datagrams(parts: SocketParts) -> list[DatagramWire]:
     """Wires that speak UDP."""
-    return []
+    return graphite_sockets.datagrams(parts)
 
 
 LINKS = (
     ("/api/v1/query", "PromQL, as Prometheus serves it"),
     ("/api/v1/write", "Prometheus remote write 1.0 and 2.0"),
+    ("/graphite/metrics", "Graphite's lines"),
     ("/write", "InfluxDB line protocol, version 1"),
     ("/api/v2/write", "InfluxDB line protocol, version 2"),
 )

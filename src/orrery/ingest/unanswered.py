@@ -7,6 +7,7 @@ and told in the log, at most once in a while a reason, as nobody else could tell
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from orrery.errors import Exhausted, Invalid, OrreryError, Unavailable
 from orrery.ingest.contract import Label
@@ -24,6 +25,7 @@ RATE_SECONDS_MAX = 30.0
 """A tenant that could write again only later than this is refused; its connections are not held."""
 MESSAGE_CHARACTERS_MAX = 300
 
+T = TypeVar("T")
 Pause = Callable[[float], Awaitable[object]]
 
 
@@ -52,7 +54,7 @@ class Refusals:
 
     def add(self, reason: str, count: int, message: object, **pairs: object) -> None:
         """``reason`` is a fixed word; ``message`` and ``pairs`` hold no secret."""
-        self._telemetry.lines_refused.labels(self._wire, reason).inc(count)
+        self.count(reason, count)
         untold = self._untold.get(reason, 0) + count
         now = self._seconds()
         if now - self._told_seconds.get(reason, -TOLD_SECONDS_MIN) < TOLD_SECONDS_MIN:
@@ -67,6 +69,10 @@ class Refusals:
             message=str(message)[:MESSAGE_CHARACTERS_MAX],
             **pairs,
         )
+
+    def count(self, reason: str, count: int) -> None:
+        """Without telling: what is left out as the protocol means it."""
+        self._telemetry.lines_refused.labels(self._wire, reason).inc(count)
 
 
 class Unanswered:
@@ -105,6 +111,16 @@ class Unanswered:
         except asyncio.CancelledError:
             self._add("stopping", body.line_count, "the server stops", tenant, body)
             raise
+
+    async def on_thread(self, work: Callable[[], T]) -> T:
+        """Runs what is too long for the event loop, once there is room."""
+        while True:
+            try:
+                running = self._parts.decode_executor.submit(work)
+            except Exhausted:
+                await self._pause(PAUSE_SECONDS_MIN)
+            else:
+                return await asyncio.wrap_future(running)
 
     async def _store(self, tenant: str, body: Body, once: "_Once", forced: Sequence[Label]) -> None:
         outcome = await store(

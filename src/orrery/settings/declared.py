@@ -177,7 +177,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = 300.0
     stream_frame_seconds_max: Annotated[
         float, Meta(gt=0, description="from the first byte of a later line or frame to its end")
-    ] = 30.0
+    ] = 120.0
     stream_idle_seconds_max: Annotated[
         float, Meta(gt=0, description="a silent connection of a TCP wire is closed after this")
     ] = 3600.0
@@ -199,6 +199,25 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     datagram_grace_seconds: Annotated[
         float, Meta(ge=0, description="how long datagrams taken in may finish at a stop")
     ] = 5.0
+
+    graphite_tcp: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="addresses Graphite's lines are taken at, `host:port` or `host:port=tenant`"
+        ),
+    ] = ()
+    graphite_udp: Annotated[
+        tuple[str, ...], Meta(description="the same for its lines in datagrams")
+    ] = ()
+    graphite_pickle: Annotated[
+        tuple[str, ...], Meta(description="the same for its pickles over TCP")
+    ] = ()
+    graphite_pickle_bytes_max: Annotated[
+        int, Meta(ge=KIB, le=16 * MIB, description="one pickle; longer: closed")
+    ] = MIB
+    graphite_tls: Annotated[
+        bool, Meta(description="serves Graphite's TCP with the certificate of HTTPS")
+    ] = False
 
     ingest_threads: Annotated[
         int, Meta(ge=1, le=256, description="threads that decode and resolve writes")
@@ -279,3 +298,5 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError(
                 "tls_certificate_file and tls_key_file are given together or not at all"
             )
+        if self.graphite_tls and self.tls_certificate_file is None:
+            raise ValueError("graphite_tls needs tls_certificate_file and tls_key_file")
