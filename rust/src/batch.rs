@@ -19,6 +19,8 @@ pub enum Wire {
     InfluxLine = 3,
     /// Columns handed over in-process (`orrery.open(...).write`).
     Columns = 4,
+    OpenTsdbJson = 5,
+    OpenTsdbLines = 6,
 }
 
 #[derive(Debug, Clone, Copy)]
