@@ -7,6 +7,7 @@ the values, of the last of `--rounds`: the first one registers the series and fe
 
 import argparse
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import process_time_ns
 
@@ -16,6 +17,7 @@ from orrery.kernels.compaction import write_block
 from orrery.kernels.head import Head
 from orrery.kernels.line_protocol import decode_line_protocol
 from orrery.kernels.log_frames import encode_frames
+from orrery.kernels.opentsdb import decode_opentsdb
 from orrery.kernels.remote_write import decode_remote_write_1
 from orrery.kernels.series_table import ResolveBounds, SeriesTable
 
@@ -28,6 +30,11 @@ BOUNDS = ResolveBounds(
     label_bytes_max=1000,
 )
 BODY_BYTES_MAX = 1 << 30
+BODIES: dict[str, Callable[[tsbs.Workload], Iterator[bytes]]] = {
+    "remote": tsbs.remote_write_bodies,
+    "line": tsbs.line_bodies,
+    "opentsdb": tsbs.opentsdb_bodies,
+}
 
 
 class Steps:
@@ -50,6 +57,8 @@ def ingest(steps: Steps, table: SeriesTable, head: Head, body: bytes, offset: in
     steps.begin()
     if body.startswith(b"cpu,"):
         batch = decode_line_protocol(body, precision_ns=1, now_ns=0)
+    elif body.startswith(b"["):
+        batch = decode_opentsdb(body)
     else:
         batch = decode_remote_write_1(body, encoding="snappy", size_bytes_max=BODY_BYTES_MAX)
     steps.done("decode")
@@ -84,14 +93,13 @@ def flush(steps: Steps, head: Head, next_offset: int, folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--protocol", choices=("remote", "line"), default="remote")
+    parser.add_argument("--protocol", choices=tuple(BODIES), default="remote")
     parser.add_argument("--hosts", type=int, default=1000)
     parser.add_argument("--hours", type=float, default=0.5)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     workload = tsbs.Workload(options.hosts, options.hours)
-    is_line = options.protocol == "line"
-    bodies = list((tsbs.line_bodies if is_line else tsbs.remote_write_bodies)(workload))
+    bodies = list(BODIES[options.protocol](workload))
     table = SeriesTable()
     head = Head(table)
     steps, count, offset = Steps(), 0, 0

@@ -38,6 +38,7 @@ pub mod mmap;
 pub mod number_table;
 pub mod numeric;
 pub mod opentsdb;
+pub mod opentsdb_lines;
 pub mod opentsdb_numbers;
 pub mod pages;
 pub mod pages_coded;
@@ -109,6 +110,7 @@ mod python {
         crate::memory_source::python::register(module)?;
         crate::meter::python::register(module)?;
         crate::opentsdb::python::register(module)?;
+        crate::opentsdb_lines::python::register(module)?;
         crate::pages::python::register(module)?;
         crate::record::python::register(module)?;
         crate::relabel::python::register(module)?;

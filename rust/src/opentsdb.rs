@@ -12,7 +12,7 @@ use crate::batch::{Batch, Key, Wire, assemble, quoted, reject};
 use crate::error::{CoreError, Result};
 use crate::json::{Broken, Form, Parsed, Scanner, Token, unescape};
 use crate::key_hash::KeyHasher;
-use crate::opentsdb_numbers::{Flaw, Moment, moment, number};
+use crate::opentsdb_numbers::{Flaw, Moment, infinite, moment, number};
 use crate::sample::Kind;
 use std::borrow::Cow;
 
@@ -265,12 +265,7 @@ fn refusal(body: &[u8], point: &Point, flaw: Option<Flaw>) -> Cause {
     match flaw {
         Some(Flaw::NotANumber) => "Unable to parse value to a number".into(),
         Some(Flaw::Infinite { is_negative }) => {
-            let sign = if is_negative { "-" } else { "" };
-            format!(
-                "value is NaN or Infinite: {sign}Infinity for metric={metric} \
-                 timestamp={timestamp}"
-            )
-            .into()
+            infinite(is_negative, point.metric.of(body), point.timestamp.of(body)).into()
         }
         None => format!(
             "bad timestamp={timestamp} when trying to add value={} to metric={metric}",

@@ -1,5 +1,6 @@
 //! Values and times as `OpenTSDB` reads them, of JSON and of telnet lines alike.
 
+use crate::batch::quoted;
 use crate::sample::Kind;
 
 /// Why a value cannot be stored.
@@ -83,6 +84,16 @@ fn long_number(text: &[u8]) -> Result<(Kind, u64), Flaw> {
         });
     }
     Ok((Kind::Float64, value.to_bits()))
+}
+
+/// The reason of [`Flaw::Infinite`].
+pub fn infinite(is_negative: bool, metric: &[u8], timestamp: &[u8]) -> String {
+    let sign = if is_negative { "-" } else { "" };
+    format!(
+        "value is NaN or Infinite: {sign}Infinity for metric={} timestamp={}",
+        quoted(metric),
+        quoted(timestamp)
+    )
 }
 
 const SECOND_NS: u64 = 1_000_000_000;

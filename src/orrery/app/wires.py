@@ -18,6 +18,9 @@ from orrery.protocols.admin import operations, pages
 from orrery.protocols.admin.maintenance import StoreMaintenance
 from orrery.protocols.influxdb import status as influxdb_status
 from orrery.protocols.influxdb import write as influxdb_write
+from orrery.protocols.opentsdb import put as opentsdb_put
+from orrery.protocols.opentsdb import status as opentsdb_status
+from orrery.protocols.opentsdb import telnet as opentsdb_telnet
 from orrery.protocols.prometheus import reads as prometheus_reads
 from orrery.protocols.prometheus import write as prometheus_write
 from orrery.protocols.prometheus.parts import Parts
@@ -56,6 +59,8 @@ def routes(
         *prometheus_write.routes(writing),
         *influxdb_write.routes(writing),
         *influxdb_status.routes(version=VERSION),
+        *opentsdb_put.routes(writing),
+        *opentsdb_status.routes(writing, version=VERSION),
         *prometheus_reads.routes(_reading(engine, access, settings, telemetry, clock)),
         *operations.routes(
             access=access,
@@ -75,12 +80,12 @@ def routes(
 
 def addresses(settings: Settings) -> list[str]:
     """Of all wires that are no HTTP."""
-    return []
+    return [*settings.opentsdb_telnet]
 
 
 def streams(parts: SocketParts) -> list[StreamWire]:
     """Wires that speak plain TCP."""
-    return []
+    return [*opentsdb_telnet.streams(parts, version=VERSION)]
 
 
 def datagrams(parts: SocketParts) -> list[DatagramWire]:
@@ -93,6 +98,7 @@ LINKS = (
     ("/api/v1/write", "Prometheus remote write 1.0 and 2.0"),
     ("/write", "InfluxDB line protocol, version 1"),
     ("/api/v2/write", "InfluxDB line protocol, version 2"),
+    ("/api/put", "OpenTSDB data points as JSON"),
 )
 
 

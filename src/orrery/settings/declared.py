@@ -200,6 +200,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         float, Meta(ge=0, description="how long datagrams taken in may finish at a stop")
     ] = 5.0
 
+    opentsdb_telnet: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="addresses OpenTSDB's telnet commands are served on, `host:port` or "
+            "`host:port=tenant`; none: not served"
+        ),
+    ] = ()
+
     ingest_threads: Annotated[
         int, Meta(ge=1, le=256, description="threads that decode and resolve writes")
     ] = 2
