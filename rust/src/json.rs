@@ -4,6 +4,7 @@
 //! read, only checked; numbers are told from words and left to the caller. Besides RFC 8259 the words
 //! NaN, INF and Infinity are read, with a sign or without, as Jackson does where it is told to.
 
+use crate::swar::{hits, hits_below};
 use std::borrow::Cow;
 
 /// Why the bytes are no JSON of the shape that is wanted, and where.
@@ -291,14 +292,14 @@ impl<'a> Scanner<'a> {
 
 /// One behind the number at `start`; none where it is no number as JSON writes them.
 #[inline]
-fn number_end(body: &[u8], start: usize) -> Option<usize> {
+pub fn number_end(body: &[u8], start: usize) -> Option<usize> {
     let digits_end = |mut at: usize| {
         while matches!(body.get(at), Some(b'0'..=b'9')) {
             at += 1;
         }
         at
     };
-    let whole = start + usize::from(body[start] == b'-');
+    let whole = start + usize::from(body.get(start) == Some(&b'-'));
     let mut at = digits_end(whole);
     if at == whole || (body[whole] == b'0' && at > whole + 1) {
         return None;
@@ -321,20 +322,15 @@ fn number_end(body: &[u8], start: usize) -> Option<usize> {
     Some(at)
 }
 
-const EACH: u64 = 0x0101_0101_0101_0101;
-const HIGH: u64 = 0x8080_8080_8080_8080;
 /// Bytes below it are control characters.
-const SPACE: u64 = 0x20;
+const SPACE: u8 = 0x20;
 
 /// The first byte from `at` on that ends a string or may not stand in one, eight bytes at a time.
 #[inline]
-fn special(body: &[u8], mut at: usize) -> usize {
+pub fn special(body: &[u8], mut at: usize) -> usize {
     while let Some(chunk) = body.get(at..).and_then(<[u8]>::first_chunk::<8>) {
         let word = u64::from_le_bytes(*chunk);
-        // Borrows make false hits, but only above a true one.
-        let below = |word: u64, bound: u64| word.wrapping_sub(EACH * bound) & !word & HIGH;
-        let equal = |byte: u8| below(word ^ (EACH * u64::from(byte)), 1);
-        let found = equal(b'"') | equal(b'\\') | below(word, SPACE);
+        let found = hits(word, b'"') | hits(word, b'\\') | hits_below(word, SPACE);
         if found != 0 {
             return at + found.trailing_zeros() as usize / 8;
         }

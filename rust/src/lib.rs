@@ -76,6 +76,7 @@ pub mod sides;
 pub mod snapshot;
 pub mod source;
 pub mod stripe;
+pub mod swar;
 pub mod tenant_rows;
 pub mod varint;
 pub mod window;

@@ -10,10 +10,11 @@
 
 use crate::batch::{Batch, Key, Wire, assemble, quoted, reject};
 use crate::error::{CoreError, Result};
-use crate::json::{Broken, Form, Parsed, Scanner, Token, unescape};
+use crate::json::{Broken, Form, Parsed, Scanner, Token, number_end, special, unescape};
 use crate::key_hash::KeyHasher;
 use crate::opentsdb_numbers::{Flaw, Moment, infinite, moment, number};
 use crate::sample::Kind;
+use crate::swar::is_same;
 use std::borrow::Cow;
 
 type Span = (u32, u32);
@@ -108,6 +109,7 @@ fn each(body: &[u8], mut take: impl FnMut(u32, Point) -> Result<()>) -> Result<(
         hasher: KeyHasher::of_process(),
         known: (0, 0),
         known_hash: 0,
+        layout: None,
     };
     let mut position = 1;
     let explained = |broken: Broken, position: u32| {
@@ -133,11 +135,13 @@ fn each(body: &[u8], mut take: impl FnMut(u32, Point) -> Result<()>) -> Result<(
         }
     }
     loop {
-        let point = reader.point();
-        take(
-            position,
-            point.map_err(|broken| explained(broken, position))?,
-        )?;
+        let point = match reader.known_point() {
+            Some(point) => point,
+            None => reader
+                .point()
+                .map_err(|broken| explained(broken, position))?,
+        };
+        take(position, point)?;
         if !is_array
             || !reader
                 .scanner
@@ -163,37 +167,154 @@ struct Reader<'a> {
     /// The tags read last, and their hash.
     known: Span,
     known_hash: u128,
+    layout: Option<Layout>,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Metric,
+    Timestamp,
+    Value,
+    Tags,
+}
+
+/// How a data point was written that has each field once: their order, and where the text stands
+/// that is before, between and behind them, quotes and all. Data points of one body mostly differ in
+/// nothing else.
+#[derive(Clone, Copy)]
+struct Layout {
+    fields: [(Field, Form); FIELDS_MAX],
+    gaps: [Span; FIELDS_MAX + 1],
+}
+
+impl Layout {
+    /// None where it is not of use for the next data point.
+    fn of(all: [(Field, Form, Span); FIELDS_MAX], start: usize, end: usize) -> Option<Self> {
+        let is_plain = |form: Form| matches!(form, Form::Text | Form::Number);
+        let is_there = |kind: Field| {
+            all.iter()
+                .any(|(field, form, _)| *field == kind && is_plain(*form))
+        };
+        let kinds = [Field::Metric, Field::Timestamp, Field::Value, Field::Tags];
+        if !kinds.into_iter().all(is_there) {
+            return None;
+        }
+        let begins = [start as u32, all[0].2.1, all[1].2.1, all[2].2.1, all[3].2.1];
+        let ends = [all[0].2.0, all[1].2.0, all[2].2.0, all[3].2.0, end as u32];
+        Some(Self {
+            fields: all.map(|(field, form, _)| (field, form)),
+            gaps: std::array::from_fn(|at| (begins[at], ends[at])),
+        })
+    }
+}
+
+/// Metric, timestamp, value, tags.
+const FIELDS_MAX: usize = 4;
+
 impl Reader<'_> {
+    /// The data point at hand where it is written as the one before; none is no verdict.
+    #[inline]
+    fn known_point(&mut self) -> Option<Point> {
+        self.scanner.skip_blank();
+        let layout = self.layout?;
+        let start = self.scanner.at;
+        let point = self.point_by(&layout);
+        if point.is_none() {
+            self.scanner.at = start;
+        }
+        point
+    }
+
+    #[inline]
+    fn point_by(&mut self, layout: &Layout) -> Option<Point> {
+        let body = self.scanner.body;
+        let mut point = Point::default();
+        for ((field, form), gap) in layout.fields.into_iter().zip(layout.gaps) {
+            let at = past(body, gap, self.scanner.at)?;
+            let place = match field {
+                Field::Metric => &mut point.metric,
+                Field::Timestamp => &mut point.timestamp,
+                Field::Value => &mut point.value,
+                Field::Tags => {
+                    self.scanner.at = at;
+                    self.tags(&mut point).ok()?;
+                    continue;
+                }
+            };
+            let end = match form {
+                Form::Number => number_end(body, at)?,
+                _ => Some(special(body, at)).filter(|&end| body.get(end) == Some(&b'"'))?,
+            };
+            *place = Token {
+                form,
+                span: (at as u32, end as u32),
+            };
+            self.scanner.at = end;
+        }
+        self.scanner.at = past(body, layout.gaps[FIELDS_MAX], self.scanner.at)?;
+        Some(point)
+    }
+
     fn point(&mut self) -> Parsed<Point> {
         let mut point = Point::default();
+        let mut fields = [None; FIELDS_MAX];
+        let mut count = 0;
+        let start = self.scanner.at;
         self.scanner.open(b'{', "a data point is no object")?;
         if self.scanner.is_empty(b'}') {
             return Ok(point);
         }
         loop {
-            match self.scanner.name()? {
-                b"metric" => point.metric = self.scanner.scalar("metric")?,
-                b"timestamp" => point.timestamp = self.scanner.scalar("timestamp")?,
-                b"value" => point.value = self.scanner.scalar("value")?,
-                b"tags" => self.tags(&mut point)?,
-                _ => self.scanner.skip()?,
+            let field = self.field(&mut point)?;
+            if let Some(place) = fields.get_mut(count) {
+                *place = field;
             }
+            count += 1;
             if !self.scanner.next_item(b'}')? {
-                return Ok(point);
+                break;
             }
         }
+        self.layout = match fields {
+            [Some(one), Some(two), Some(three), Some(four)] if count == FIELDS_MAX => {
+                Layout::of([one, two, three, four], start, self.scanner.at)
+            }
+            _ => None,
+        };
+        Ok(point)
+    }
+
+    /// Reads name and value of a field; none where nobody knows it.
+    fn field(&mut self, point: &mut Point) -> Parsed<Option<(Field, Form, Span)>> {
+        let (field, place, what) = match self.scanner.name()? {
+            b"metric" => (Field::Metric, &mut point.metric, "metric"),
+            b"timestamp" => (Field::Timestamp, &mut point.timestamp, "timestamp"),
+            b"value" => (Field::Value, &mut point.value, "value"),
+            b"tags" => {
+                self.tags(point)?;
+                let form = if point.has_tags {
+                    Form::Text
+                } else {
+                    Form::Null
+                };
+                return Ok(Some((Field::Tags, form, point.tags)));
+            }
+            _ => {
+                self.scanner.skip()?;
+                return Ok(None);
+            }
+        };
+        *place = self.scanner.scalar(what)?;
+        Ok(Some((field, place.form, place.span)))
     }
 
     #[inline]
     fn tags(&mut self, point: &mut Point) -> Parsed<()> {
         let body = self.scanner.body;
-        let known = slice(body, self.known);
+        let known = Some(self.known).filter(|known| known.0 < known.1);
         self.scanner.skip_blank();
         let at = self.scanner.at;
-        if !known.is_empty() && body[at..].starts_with(known) {
-            self.scanner.at += known.len();
+        if let Some(end) = known.and_then(|known| past(body, known, at)) {
+            self.scanner.at = end;
             self.known = (at as u32, self.scanner.at as u32);
         } else if self.scanner.peek() == Some(b'n') {
             self.scanner.scalar("tags")?;
@@ -226,6 +347,20 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// What is longer is left to the library, which has wider words but must be called.
+const SHORT_BYTES_MAX: usize = 32;
+
+/// One behind `at..` where that begins as `known` reads.
+#[inline]
+fn past(body: &[u8], known: Span, at: usize) -> Option<usize> {
+    let (from, length) = (known.0 as usize, (known.1 - known.0) as usize);
+    let end = at + length;
+    if length > SHORT_BYTES_MAX {
+        return body[at..].starts_with(slice(body, known)).then_some(end);
+    }
+    (end <= body.len() && is_same(body, from, at, length)).then_some(end)
 }
 
 fn slice(body: &[u8], span: Span) -> &[u8] {
