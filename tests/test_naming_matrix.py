@@ -98,6 +98,19 @@ def as_lines_2(server: Server, tenant: str, point: Point) -> None:
     accepted(server, path, lines(point), {"X-Scope-OrgID": tenant})
 
 
+def as_opentsdb(server: Server, tenant: str, point: Point) -> None:
+    points = [
+        {
+            "metric": point.name,
+            "timestamp": time_ns // SECOND_NS,
+            "value": value,
+            "tags": point.labels,
+        }
+        for time_ns, value in zip(TIMES_NS, VALUES, strict=True)
+    ]
+    accepted(server, "/api/put", json.dumps(points).encode(), {"X-Scope-OrgID": tenant})
+
+
 def write_columns(database: orrery.Database, point: Point) -> None:
     labels = {key: [value] * len(VALUES) for key, value in point.labels.items()}
     columns = {"time": np.array(TIMES_NS), point.field or "value": np.array(VALUES), **labels}
@@ -113,7 +126,8 @@ def as_columns(server: Server, tenant: str, point: Point) -> None:
 REMOTE_WRITE_1 = as_remote_write(request_1, TYPE_1)
 REMOTE_WRITE_2 = as_remote_write(request_2, TYPE_2)
 EVERY = {"remote write 1": REMOTE_WRITE_1, "remote write 2": REMOTE_WRITE_2,
-         "lines 1": as_lines_1, "lines 2": as_lines_2, "columns": as_columns}  # fmt: skip
+         "lines 1": as_lines_1, "lines 2": as_lines_2, "columns": as_columns,
+         "opentsdb": as_opentsdb}  # fmt: skip
 WITH_FIELDS = {name: EVERY[name] for name in ("lines 1", "lines 2", "columns")}
 WITH_DATABASES = {name: EVERY[name] for name in ("lines 1", "lines 2")}
 PAIRS = [

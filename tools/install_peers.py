@@ -29,6 +29,7 @@ PEERS = (
     Peer("bookworm", "influxdb"),
     Peer("bookworm", "influxdb-client"),
     Peer("bookworm", "victoria-metrics"),
+    Peer("bookworm", "collectd-core"),
     Peer("sid", "prometheus", "3.5.3+ds1-6"),
     Peer("sid", "victoria-metrics", "1.145.0+ds1-2"),
 )

@@ -207,6 +207,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "`host:port=tenant`; none: not served"
         ),
     ] = ()
+    opentsdb_telnet_tls: Annotated[
+        bool, Meta(description="serves them with the certificate of HTTPS")
+    ] = False
 
     ingest_threads: Annotated[
         int, Meta(ge=1, le=256, description="threads that decode and resolve writes")
@@ -282,3 +285,5 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError(
                 "tls_certificate_file and tls_key_file are given together or not at all"
             )
+        if self.opentsdb_telnet_tls and self.tls_certificate_file is None:
+            raise ValueError("opentsdb_telnet_tls needs tls_certificate_file and tls_key_file")

@@ -36,6 +36,8 @@ def routes(parts: WriteParts, *, version: str) -> list[Route]:
             path=prefix + path,
             handler=tell,
             render_error=render_error,
+            # Some clients send the headers of a put with it, and nothing that is compressed.
+            compressed_whole=True,
         )
         for prefix in PREFIXES
         for path in ("/version", "/version/")

@@ -139,6 +139,7 @@ class Conversation:
 def streams(parts: SocketParts, *, version: str) -> list[StreamWire]:
     """A wire for each address of the setting; ``version`` is that of Orrery."""
     clock = parts.writing.clock
+    certificate = parts.certificate if parts.settings.opentsdb_telnet_tls else None
     unanswered = Unanswered(
         parts=parts.writing,
         refusals=Refusals(
@@ -150,7 +151,7 @@ def streams(parts: SocketParts, *, version: str) -> list[StreamWire]:
     )
 
     def wire(address: str) -> StreamWire:
-        listening = listening_of(address, parts.certificate)
+        listening = listening_of(address, certificate)
         serving = Serving(
             bearers=parts.bearers,
             unanswered=unanswered,
