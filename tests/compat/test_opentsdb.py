@@ -64,9 +64,7 @@ def served(programs: Programs) -> tuple[Server, int]:
 def test_opentsdb_client_puts_over_http(programs: Programs, compression: str | None) -> None:
     opentsdb = pytest.importorskip("opentsdb")
     orrery = programs.orrery()
-    client = opentsdb.TSDBClient(
-        "127.0.0.1", orrery.port, check_tsdb_alive=True, http_compression=compression
-    )
+    client = opentsdb.TSDBClient("127.0.0.1", orrery.port, http_compression=compression)
     assert client.is_alive()
     client.send("app.jobs", 7, queue="mail", host="h1")
     client.send("app.load", "0.75", host="h1")
@@ -81,7 +79,7 @@ def test_opentsdb_client_puts_over_http(programs: Programs, compression: str | N
 def test_opentsdb_client_puts_by_telnet(served: tuple[Server, int]) -> None:
     opentsdb = pytest.importorskip("opentsdb")
     orrery, port = served
-    client = opentsdb.TSDBClient("127.0.0.1", port, protocol="telnet", check_tsdb_alive=True)
+    client = opentsdb.TSDBClient("127.0.0.1", port, protocol="TELNET")
     client.send("telnet.jobs", 8, host="h1")
     client.close()
     client.wait()

@@ -77,11 +77,11 @@ def test_put_answers_nothing_and_stores():
 def test_bad_lines_are_told_in_the_words_of_the_original_and_good_ones_kept():
     peer = Peer()
     answer = peer.say(
-        f"put a {SECOND} 1 host=x\nput a {SECOND} one host=x\nput a\n"
+        f"put a {SECOND} 1 host=x\nput a {SECOND} two host=x\nput a\n"
         f"put a {SECOND} 1 host=x host=y\nput a {SECOND} 2 host=z\n"
     )
     assert answer == (
-        "put: invalid value: Invalid character 'o' in one\n"
+        "put: invalid value: Invalid character 't' in two\n"
         "put: illegal argument: not enough arguments (need least 4, got 1)\n"
         "put: illegal argument: duplicate tag: host=y\n"
     )

@@ -32,7 +32,7 @@ def routes(parts: WriteParts, *, version: str) -> list[Route]:
     tell = _version(shown_version(version))
     told = [
         Route(
-            methods=frozenset({"GET", "POST"}),
+            methods=frozenset({"GET"}),
             path=prefix + path,
             handler=tell,
             render_error=render_error,
