@@ -28,6 +28,7 @@ HEADERS: dict[str, dict[str, str]] = {
     "line": {},
     "graphite": {},
     "graphite-tcp": {},
+    "opentsdb": {"Content-Type": "application/json"},
 }
 NS = 1_000_000_000
 
@@ -110,6 +111,8 @@ def bodies_of(
     if protocol == "line":
         count = max(1, (body_samples or 10_000) // len(tsbs.FIELDS))
         return tsbs.line_bodies(workload, lines_per_body=count)
+    if protocol == "opentsdb":
+        return tsbs.opentsdb_bodies(workload, points_per_body=body_samples or 1000)
     return tsbs.remote_write_bodies(workload, series_per_body=body_samples or 1000)
 
 
@@ -129,10 +132,15 @@ def main() -> None:
     samples = workload.sample_count
     per_tick = samples // workload.tick_count
     product = next(itertools.islice(peers.products(), 1))
-    path = {"remote": product.remote_write, "line": product.line_protocol}.get(protocol)
-    path = path or GRAPHITE_PATH
+    paths = {
+        "line": product.line_protocol,
+        "remote": product.remote_write,
+        "opentsdb": product.opentsdb,
+        "graphite": GRAPHITE_PATH,
+        "graphite-tcp": str(peers.free_port()),
+    }
+    path = paths[protocol] or ""
     if protocol == "graphite-tcp":
-        path = str(peers.free_port())
         os.environ["ORRERY_GRAPHITE_TCP"] = f"127.0.0.1:{path}"
     with (
         tempfile.TemporaryDirectory(prefix="orrery-ingest-") as folder,

@@ -32,6 +32,7 @@ class Product:
     ready: str
     remote_write: str | None = None
     line_protocol: str | None = None
+    opentsdb: str | None = None
     promql: str | None = None
     cold: tuple[tuple[str, str], ...] = ()
     """Arguments that keep a result cache out of the way, where distinct questions do not."""
@@ -220,6 +221,7 @@ def products() -> list[Product]:
             ready="/-/ready",
             remote_write="/api/v1/write",
             line_protocol="/write?db=metrics",
+            opentsdb="/api/put",
             promql="/api/v1",
             settle_command=lambda data_dir: [str(orrery), "compact", "--data-dir", str(data_dir)],
             settled_folder="blocks",

@@ -7,6 +7,7 @@ the values, of the last of `--rounds`: the first one registers the series and fe
 
 import argparse
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import process_time_ns
 
@@ -17,6 +18,7 @@ from orrery.kernels.graphite import decode_graphite_lines
 from orrery.kernels.head import Head
 from orrery.kernels.line_protocol import decode_line_protocol
 from orrery.kernels.log_frames import encode_frames
+from orrery.kernels.opentsdb import decode_opentsdb
 from orrery.kernels.remote_write import decode_remote_write_1
 from orrery.kernels.series_table import ResolveBounds, SeriesTable
 
@@ -29,10 +31,11 @@ BOUNDS = ResolveBounds(
     label_bytes_max=1000,
 )
 BODY_BYTES_MAX = 1 << 30
-BODIES = {
+BODIES: dict[str, Callable[[tsbs.Workload], Iterator[bytes]]] = {
     "remote": tsbs.remote_write_bodies,
     "line": tsbs.line_bodies,
     "graphite": tsbs.graphite_bodies,
+    "opentsdb": tsbs.opentsdb_bodies,
 }
 
 
@@ -58,6 +61,8 @@ def ingest(steps: Steps, table: SeriesTable, head: Head, body: bytes, offset: in
         batch, _, _ = decode_graphite_lines(body, now_ns=0)
     elif body.startswith(b"cpu,"):
         batch = decode_line_protocol(body, precision_ns=1, now_ns=0)
+    elif body.startswith(b"["):
+        batch = decode_opentsdb(body)
     else:
         batch = decode_remote_write_1(body, encoding="snappy", size_bytes_max=BODY_BYTES_MAX)
     steps.done("decode")

@@ -5,6 +5,7 @@ that walk randomly within 0..100 and are sent as whole numbers every ten seconds
 before anything is measured.
 """
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -106,6 +107,22 @@ def graphite_bodies(workload: Workload, *, lines_per_body: int = 10_000) -> Iter
         ]
         for first in range(0, len(lines), lines_per_body):
             yield "".join(lines[first : first + lines_per_body]).encode()
+
+
+def opentsdb_bodies(workload: Workload, *, points_per_body: int = 1000) -> Iterator[bytes]:
+    """Bodies of OpenTSDB's JSON, one value a data point, none with data points of two ticks."""
+    shapes = [
+        f'{{"metric":"cpu.{field}","timestamp":%d,"value":%d,"tags":{tags}}}'
+        for tags in (json.dumps(host, separators=(",", ":")) for host in workload.hosts())
+        for field in FIELDS
+    ]
+    for seconds, values in workload.ticks():
+        points = [
+            shape % (seconds, value)
+            for shape, value in zip(shapes, values.ravel().tolist(), strict=True)
+        ]
+        for first in range(0, len(points), points_per_body):
+            yield f"[{','.join(points[first : first + points_per_body])}]".encode()
 
 
 def _varint(value: int) -> bytes:

@@ -135,6 +135,19 @@ def send(listener: str, body: bytes) -> None:
         assert connection.recv(1) == b""
 
 
+def as_opentsdb(server: Server, tenant: str, point: Point) -> None:
+    points = [
+        {
+            "metric": point.name,
+            "timestamp": time_ns // SECOND_NS,
+            "value": value,
+            "tags": point.labels,
+        }
+        for time_ns, value in zip(TIMES_NS, VALUES, strict=True)
+    ]
+    accepted(server, "/api/put", json.dumps(points).encode(), {"X-Scope-OrgID": tenant})
+
+
 def write_columns(database: orrery.Database, point: Point) -> None:
     labels = {key: [value] * len(VALUES) for key, value in point.labels.items()}
     columns = {"time": np.array(TIMES_NS), point.field or "value": np.array(VALUES), **labels}
@@ -151,7 +164,7 @@ REMOTE_WRITE_1 = as_remote_write(request_1, TYPE_1)
 REMOTE_WRITE_2 = as_remote_write(request_2, TYPE_2)
 EVERY = {"remote write 1": REMOTE_WRITE_1, "remote write 2": REMOTE_WRITE_2,
          "lines 1": as_lines_1, "lines 2": as_lines_2, "columns": as_columns,
-         "graphite pickle": as_graphite_pickle}  # fmt: skip
+         "opentsdb": as_opentsdb, "graphite pickle": as_graphite_pickle}  # fmt: skip
 WORDED = {"graphite": as_graphite, "graphite over HTTP": as_graphite_http}
 """Names without blanks."""
 GRAPHITE, GRAPHITE_PICKLE = "graphite-tcp", "graphite-pickle"

@@ -20,6 +20,8 @@ pub enum Wire {
     /// Columns handed over in-process (`orrery.open(...).write`).
     Columns = 4,
     Graphite = 5,
+    OpenTsdbJson = 6,
+    OpenTsdbLines = 7,
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -12,6 +12,7 @@ use crate::batch::{Batch, Key, Rejection, Row, Wire, assemble, quoted, reject};
 use crate::error::{CoreError, Result};
 use crate::key_hash::KeyHasher;
 use crate::sample::Kind;
+use crate::swar::{EACH, HIGH, hits, is_same};
 use memchr::{memchr, memchr2};
 use std::borrow::Cow;
 
@@ -388,16 +389,6 @@ fn is_separator(byte: u8) -> bool {
     matches!(byte, b',' | b' ' | b'=')
 }
 
-const EACH: u64 = 0x0101_0101_0101_0101;
-const HIGH: u64 = 0x8080_8080_8080_8080;
-
-/// The high bit of each byte of `word` that is `byte`; bits above the first hit may be wrong.
-#[inline]
-fn hits(word: u64, byte: u8) -> u64 {
-    let zero_where_equal = word ^ (EACH * u64::from(byte));
-    zero_where_equal.wrapping_sub(EACH) & !zero_where_equal & HIGH
-}
-
 const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
 
 /// Zero in the high bit of each byte of `word` that is `byte`, whatever stands around it.
@@ -443,26 +434,6 @@ fn plain_key_end(body: &[u8], start: usize, end: usize) -> Option<usize> {
         }
     }
     None
-}
-
-/// Whether `length` bytes at two places are the same.
-#[inline]
-fn is_same(body: &[u8], one: usize, other: usize, length: usize) -> bool {
-    let word = |at: usize| {
-        let chunk = body.get(at..).and_then(<[u8]>::first_chunk::<8>);
-        chunk.map(|chunk| u64::from_le_bytes(*chunk))
-    };
-    if length < 8 {
-        return body[one..one + length] == body[other..other + length];
-    }
-    let mut at = 0;
-    while at + 8 < length {
-        if word(one + at) != word(other + at) {
-            return false;
-        }
-        at += 8;
-    }
-    word(one + length - 8) == word(other + length - 8)
 }
 
 /// The first separator from `at` on, eight bytes at a time; may lie behind the line.

@@ -489,6 +489,31 @@ class Meter:
     @property
     def elapsed_seconds(self) -> float: ...
 
+# --- opentsdb.rs
+
+def decode_opentsdb(body: bytes, *, encoding: str = "identity", size_bytes_max: int = ...) -> Batch:
+    """Decodes the JSON of a put request of OpenTSDB, after taking off ``encoding``.
+
+    A bad data point is rejected by its 1-based position, worded as OpenTSDB does; what is no JSON
+    of the right shape is ``Invalid``.
+    """
+
+def echo_opentsdb(
+    body: bytes, positions: list[int], *, encoding: str = "identity", size_bytes_max: int = ...
+) -> list[str]:
+    """The data points at ``positions``, which rise, each as the JSON object that OpenTSDB shows
+    beside an error: metric, timestamp, value and tags, as far as they are there."""
+
+# --- opentsdb_lines.rs
+
+def decode_opentsdb_lines(text: bytes) -> Batch:
+    """Decodes lines of OpenTSDB's telnet form, each ``put ...`` or empty; a bad one is rejected by
+    its 1-based number. A reason that begins with ``invalid value: `` is of that kind."""
+
+def opentsdb_lines_end(text: bytes, start: int) -> int:
+    """Where the run of whole lines from ``start`` on ends that ``decode_opentsdb_lines`` takes;
+    ``start`` where the line there is another command."""
+
 # --- pages.rs
 
 PAGE_SAMPLES_MAX: int

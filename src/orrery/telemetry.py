@@ -79,6 +79,9 @@ class Telemetry:
         self.stream_bytes = self._counter(
             "orrery_stream_bytes", "Bytes received over those connections.", "wire"
         )
+        self.stream_answers_dropped = self._counter(
+            "orrery_stream_answers_dropped", "Answers that peers did not read.", "wire"
+        )
         self.datagrams = self._counter("orrery_datagrams", "Datagrams received.", "wire")
         self.datagram_bytes = self._counter("orrery_datagram_bytes", "Their bytes.", "wire")
         self.datagrams_dropped = self._counter(

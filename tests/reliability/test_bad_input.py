@@ -62,6 +62,15 @@ def line(status: int, place: str, body: bytes | str, path: str = "/write", **hea
     return Case(status, place, "POST", path, body, named)
 
 
+def put(status: int, place: str, body: bytes | str, **headers: str) -> Case:
+    return line(status, place, body, "/api/put", **headers)
+
+
+def data_point(**changed: object) -> str:
+    whole = {"metric": "m", "timestamp": SECOND, "value": 1, "tags": {"a": "b"}, **changed}
+    return json.dumps(whole)
+
+
 def remote(status: int, place: str, body: bytes, **headers: str) -> Case:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Case(status, place, "POST", WRITE, body, {**PROTOBUF, **named})
@@ -109,6 +118,36 @@ CASES = {
     "deflate bomb": line(413, "4000000", zlib.compress(BOMB), Content_Encoding="deflate"),
     "zstd bomb": line(413, "4000000", bytes(cramjam.zstd.compress(BOMB)), Content_Encoding="zstd"),
     "unknown encoding": line(415, "brotli", GOOD, Content_Encoding="brotli"),
+    # --- OpenTSDB
+    "data point of no JSON": put(400, "byte 1", "{metric}"),
+    "data point cut short": put(400, "data point 1", '{"metric":"m"'),
+    "data points in a string": put(400, "object or an array", '"metric"'),
+    "no data points": put(400, "No datapoints", "[]"),
+    "data point without tags": put(400, "Missing tags", data_point(tags={})),
+    "data point with a word for a value": put(400, "to a number", data_point(value="much")),
+    "data point with an object for a value": put(400, "value is an object", data_point(value={})),
+    "data point without a time": put(400, "Invalid timestamp", data_point(timestamp=None)),
+    "data point beyond time": put(400, "bad timestamp", data_point(timestamp=10**15)),
+    "data point in the far future": put(400, "future", data_point(timestamp=2**32 - 1)),
+    "data point too large to be a number": put(400, "Infinity", data_point(value="1e999")),
+    "data point that is no UTF-8": put(
+        400, "UTF-8", b'{"metric":"\xff","timestamp":1,"value":1,"tags":{"a":"b"}}'
+    ),
+    "data point with a reserved tag": put(400, "reserved", data_point(tags={"__db__": "x"})),
+    "data point with too many tags": put(
+        400, "30", data_point(tags={f"t{number}": "x" for number in range(40)})
+    ),
+    "data point with very many tags": put(
+        400, "label", data_point(tags={f"t{number}": "x" for number in range(40_000)})
+    ),
+    "data point with a long tag": put(400, "200", data_point(tags={"host": "h" * 300})),
+    "data point nested deep": put(400, "deeper", data_point(x=json.loads("[" * 99 + "]" * 99))),
+    "data point nested very deep": put(400, "deeper", '{"x":' + "[" * 400_000),
+    "more bad data points than are told": put(400, "rejected_max", f"[{'{},' * 20_000}{{}}]"),
+    "data points of a gzip bomb": put(413, "4000000", gzip.compress(BOMB), Content_Encoding="gzip"),
+    "data points of an unknown encoding": put(415, "brotli", "[]", Content_Encoding="brotli"),
+    "rollups": Case(501, "raw data points", "POST", "/api/rollup", "[]"),
+    "put by GET": get(405, "POST", "/api/put"),
     # --- remote write
     "broken snappy": remote(400, "snappy", b"\xff\xff\xff"),
     "snappy bomb": remote(413, "4000000", snappy(BOMB)),

@@ -22,6 +22,7 @@ import pytest
 
 from orrery.errors import OrreryError
 from orrery.kernels import pages
+from orrery.kernels.batch import Batch
 from orrery.kernels.block import Block
 from orrery.kernels.checksum import crc32c
 from orrery.kernels.decompress import decompress
@@ -29,6 +30,8 @@ from orrery.kernels.graphite import decode_graphite_lines, decode_graphite_pickl
 from orrery.kernels.head import Head
 from orrery.kernels.line_protocol import decode_line_protocol
 from orrery.kernels.log_frames import encode_frames, find_witness, scan_frames
+from orrery.kernels.opentsdb import decode_opentsdb, echo_opentsdb
+from orrery.kernels.opentsdb_lines import decode_opentsdb_lines, opentsdb_lines_end
 from orrery.kernels.record import decode_delete, decode_metadata, describe_record, record_kind
 from orrery.kernels.remote_write import decode_remote_write_1, decode_remote_write_2
 from orrery.kernels.selector import check_matchers
@@ -123,6 +126,24 @@ def graphite(decode: Callable[..., tuple]) -> Callable[[bytes], None]:
     return call
 
 
+def opentsdb(body: bytes) -> None:
+    batch = decode_opentsdb(body, encoding="identity", size_bytes_max=BYTES_MAX)
+    positions = [line for line, _ in batch.rejected]
+    assert len(echo_opentsdb(body, positions)) == len(positions)
+    name_all(batch)
+
+
+def opentsdb_lines(text: bytes) -> None:
+    assert 0 <= opentsdb_lines_end(text, 0) <= len(text)
+    name_all(decode_opentsdb_lines(text))
+
+
+def name_all(batch: Batch) -> None:
+    for key in range(batch.key_count):
+        with contextlib.suppress(OrreryError):
+            batch.canonical(key)
+
+
 def remote_write(decode: Callable[..., object]) -> Callable[[bytes], None]:
     def call(body: bytes) -> None:
         decode(body, encoding="snappy", size_bytes_max=BYTES_MAX).columns()  # type: ignore[attr-defined]
@@ -194,6 +215,12 @@ GRAPHITE = [
 ]
 DATAPOINTS = [("a.b;host=a", (1_700_000_000, 1.5)), ("orr_0123456789@.c", (-1.5, 2**70))]
 PICKLES = [pickle.dumps(DATAPOINTS * count, protocol) for protocol in range(6) for count in (1, 9)]
+DATA_POINTS = [
+    b'[{"metric":"sys.cpu","timestamp":1700000000,"value":18,"tags":{"host":"a","dc":"b"}},'
+    b'{"metric":"sys.mem","timestamp":1700000001,"value":-1.5e3,"tags":{"host":"a","dc":"b"}}]',
+    b'{"tags":{"h\\u00e9":"\\ud83d\\ude00"},"value":"7","x":{"y":[1,null]},"metric":"m","timestamp":1}',
+]
+PUTS = [b"put sys.cpu 1700000000 18 host=a dc=b\r\nput m 1.5 -1e3 a=b=c\n\nversion\n"]
 RECORDS = golden_records() + golden_records(GOLDEN / "formats" / "record_v1_sides.bin")
 RNG = np.random.default_rng(1)
 TIMES = np.cumsum(RNG.integers(0, 20 * SECOND_NS, 200))
@@ -215,6 +242,8 @@ def decoders(folder: Path) -> dict[str, tuple[Callable[[bytes], None], Sequence[
         "line protocol": (lines, LINES, mutated),
         "graphite lines": (graphite(decode_graphite_lines), GRAPHITE, mutated),
         "graphite pickles": (graphite(decode_graphite_pickles), PICKLES, framed),
+        "opentsdb": (opentsdb, DATA_POINTS, mutated),
+        "opentsdb lines": (opentsdb_lines, PUTS, mutated),
         "remote write 1": (remote_write(decode_remote_write_1), version_1, snappy),
         "remote write 2": (remote_write(decode_remote_write_2), version_2, snappy),
         "gzip": (inflate("gzip"), LINES, mutated_inside(gzip.compress)),

@@ -25,10 +25,25 @@ OPEN = {
     "/influxdb/ping",
     "/health",
     "/influxdb/health",
+    *(
+        f"{prefix}/version{end}"
+        for prefix in ("/api", "/api/v1", "/opentsdb/api", "/opentsdb/api/v1")
+        for end in ("", "/")
+    ),
 }
 """What anybody may ask; it tells nothing of any tenant."""
 
 DELETES = "/admin/tsdb/"
+WRITES = (
+    "/write",
+    "/graphite/metrics",
+    "/put",
+    "/put/",
+    "/rollup",
+    "/histogram",
+    "/annotation",
+    "/uid/assign",
+)
 numbers = itertools.count()
 
 
@@ -66,7 +81,7 @@ def needed(path):
         return "admin"
     if DELETES in path:
         return "delete"
-    return "write" if path.endswith("/write") or path == "/graphite/metrics" else "read"
+    return "write" if path.endswith(WRITES) else "read"
 
 
 @pytest.fixture(scope="module")

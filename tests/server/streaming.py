@@ -92,7 +92,16 @@ class Looping:
 
 
 class Streaming(Looping):
-    def __init__(self, converse=Kept, *, framing=None, certificate=None, log=None, **limits):
+    def __init__(
+        self,
+        converse=Kept,
+        *,
+        framing=None,
+        certificate=None,
+        drops_answers=False,
+        log=None,
+        **limits,
+    ):
         super().__init__(log)
         self.conversations = []
 
@@ -107,6 +116,7 @@ class Streaming(Looping):
                     listener=TcpListener("127.0.0.1", 0, certificate),
                     framing=framing or Lines(1000),
                     converse=remembered,
+                    drops_answers=drops_answers,
                 )
             ],
             limits=replace(STREAM_LIMITS, **limits),

@@ -181,6 +181,26 @@ def test_a_peer_that_reads_nothing_is_cut_off():
         assert server.conversation().ended.wait(10)
 
 
+def test_answers_that_nobody_reads_are_dropped_where_a_wire_says_so():
+    class Talks(Kept):
+        async def take(self, data):
+            await super().take(data)
+            return b"x" * 5_000_000
+
+    with (
+        Streaming(Talks, stall_seconds_max=0.01, drops_answers=True) as server,
+        server.connected(b"1\n") as connection,
+    ):
+        conversation = server.conversation()
+        for number in range(2, 6):
+            count = number - 1
+            server.call(until(lambda count=count: len(conversation.taken) == count))
+            connection.sendall(b"%d\n" % number)
+        server.call(until(lambda: server.metric("orrery_stream_answers_dropped_total") == 4))
+        assert conversation.taken == [b"%d\n" % number for number in range(1, 6)]
+        assert server.refused("stall_seconds_max") is None
+
+
 def test_a_conversation_may_hang_up():
     class Leaves(Kept):
         async def take(self, data):

@@ -20,6 +20,9 @@ from orrery.protocols.graphite import http as graphite_http
 from orrery.protocols.graphite import sockets as graphite_sockets
 from orrery.protocols.influxdb import status as influxdb_status
 from orrery.protocols.influxdb import write as influxdb_write
+from orrery.protocols.opentsdb import put as opentsdb_put
+from orrery.protocols.opentsdb import status as opentsdb_status
+from orrery.protocols.opentsdb import telnet as opentsdb_telnet
 from orrery.protocols.prometheus import reads as prometheus_reads
 from orrery.protocols.prometheus import write as prometheus_write
 from orrery.protocols.prometheus.parts import Parts
@@ -59,6 +62,8 @@ def routes(
         *graphite_http.routes(writing),
         *influxdb_write.routes(writing),
         *influxdb_status.routes(version=VERSION),
+        *opentsdb_put.routes(writing),
+        *opentsdb_status.routes(writing, version=VERSION),
         *prometheus_reads.routes(_reading(engine, access, settings, telemetry, clock)),
         *operations.routes(
             access=access,
@@ -78,12 +83,15 @@ def routes(
 
 def addresses(settings: Settings) -> list[str]:
     """Of all wires that are no HTTP."""
-    return graphite_sockets.addresses(settings)
+    return [*graphite_sockets.addresses(settings), *settings.opentsdb_telnet]
 
 
 def streams(parts: SocketParts) -> list[StreamWire]:
     """Wires that speak plain TCP."""
-    return graphite_sockets.streams(parts)
+    return [
+        *graphite_sockets.streams(parts),
+        *opentsdb_telnet.streams(parts, version=VERSION),
+    ]
 
 
 def datagrams(parts: SocketParts) -> list[DatagramWire]:
@@ -97,6 +105,7 @@ LINKS = (
     ("/graphite/metrics", "Graphite's lines"),
     ("/write", "InfluxDB line protocol, version 1"),
     ("/api/v2/write", "InfluxDB line protocol, version 2"),
+    ("/api/put", "OpenTSDB data points as JSON"),
 )
 
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 from orrery.errors import Exhausted, Invalid, OrreryError, Unavailable
 from orrery.ingest.contract import Label
 from orrery.ingest.parts import WriteParts
-from orrery.ingest.requests import Decode, TooLarge, store
+from orrery.ingest.requests import Decode, Outcome, TooLarge, store
 from orrery.kernels.batch import Batch
 from orrery.telemetry import Event, Events, Telemetry
 
@@ -85,9 +85,12 @@ class Unanswered:
         self._pause = pause
         self.refusals = refusals
 
-    async def store(self, tenant: str, body: Body, *, forced: Sequence[Label]) -> None:
-        """Returns once the body is durable, or refused for good; under pressure that takes as
-        long as the pressure lasts. Where it is cancelled, what was not stored is counted."""
+    async def store(
+        self, tenant: str, body: Body, *, forced: Sequence[Label]
+    ) -> Outcome | OrreryError:
+        """Returns once the body is durable, or refused for good, which is told for wires that
+        have words for it; under pressure that takes as long as the pressure lasts. Where it is
+        cancelled, what was not stored is counted."""
         once = _Once(body.decode)
         try:
             while True:
@@ -96,7 +99,8 @@ class Unanswered:
                 except OrreryError as error:
                     seconds = _pause_seconds(error)
                     if seconds is None:
-                        return self._refused(tenant, body, error)
+                        self._refused(tenant, body, error)
+                        return error
                 await self._pause(seconds)
         except asyncio.CancelledError:
             self._add("stopping", body.line_count, "the server stops", tenant, body)
@@ -122,7 +126,9 @@ class Unanswered:
             else:
                 return await asyncio.wrap_future(running)
 
-    async def _store(self, tenant: str, body: Body, once: "_Once", forced: Sequence[Label]) -> None:
+    async def _store(
+        self, tenant: str, body: Body, once: "_Once", forced: Sequence[Label]
+    ) -> Outcome:
         outcome = await store(
             tenant,
             once,
@@ -136,6 +142,7 @@ class Unanswered:
         if count:
             line, reason = outcome.refused[0] if outcome.refused else (None, "not told")
             self._add("rejected", count, reason, tenant, body, line=line)
+        return outcome
 
     def _refused(self, tenant: str, body: Body, error: OrreryError) -> None:
         reason = "failed"

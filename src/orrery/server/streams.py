@@ -104,12 +104,14 @@ class Prefixed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamWire:
-    """``name`` labels what is counted; ``converse`` is called with each connection's peer."""
+    """``name`` labels what is counted; ``converse`` is called with each connection's peer.
+    ``drops_answers`` is for peers that may never read: what finds no room is dropped, counted."""
 
     name: str
     listener: TcpListener
     framing: Framing
     converse: Callable[[str], Conversation]
+    drops_answers: bool = False
 
 
 class StreamServer:
@@ -314,9 +316,7 @@ class _Stream(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         self._writable = self._listening.loop.create_future()
-        self._stall_timer = self._listening.loop.call_later(
-            self._limits.stall_seconds_max, self._stalled
-        )
+        self._await_reader()
 
     def resume_writing(self) -> None:
         self._release_writer()
@@ -396,10 +396,15 @@ class _Stream(asyncio.BufferedProtocol):
         self._listening.left(self)
 
     async def _send(self, answer: bytes) -> None:
-        if answer and not self._transport.is_closing():
-            self._transport.write(answer)
-            if self._writable is not None:
-                await self._writable
+        if not answer or self._transport.is_closing():
+            return
+        wire = self._listening.wire
+        if wire.drops_answers and self._writable is not None:
+            self._listening.telemetry.stream_answers_dropped.labels(wire.name).inc()
+            return
+        self._transport.write(answer)
+        if self._writable is not None and not wire.drops_answers:
+            await self._writable
 
     # --- bounds
 
@@ -441,7 +446,15 @@ class _Stream(asyncio.BufferedProtocol):
         )
         self._close()
 
+    def _await_reader(self) -> None:
+        self._stall_timer = self._listening.loop.call_later(
+            self._limits.stall_seconds_max, self._stalled
+        )
+
     def _stalled(self) -> None:
+        if self._listening.wire.drops_answers and not self._is_closed:
+            self._await_reader()
+            return
         self._listening.refused("stall_seconds_max")
         self.abort()
 

@@ -219,6 +219,17 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         bool, Meta(description="serves Graphite's TCP with the certificate of HTTPS")
     ] = False
 
+    opentsdb_telnet: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="addresses OpenTSDB's telnet commands are served on, `host:port` or "
+            "`host:port=tenant`; none: not served"
+        ),
+    ] = ()
+    opentsdb_telnet_tls: Annotated[
+        bool, Meta(description="serves them with the certificate of HTTPS")
+    ] = False
+
     ingest_threads: Annotated[
         int, Meta(ge=1, le=256, description="threads that decode and resolve writes")
     ] = 2
@@ -300,3 +311,5 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             )
         if self.graphite_tls and self.tls_certificate_file is None:
             raise ValueError("graphite_tls needs tls_certificate_file and tls_key_file")
+        if self.opentsdb_telnet_tls and self.tls_certificate_file is None:
+            raise ValueError("opentsdb_telnet_tls needs tls_certificate_file and tls_key_file")
