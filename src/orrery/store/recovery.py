@@ -12,7 +12,7 @@ from orrery.errors import Corrupt, Invalid
 from orrery.store.blocks import BlockFiles
 from orrery.store.checkpoint import loaded
 from orrery.store.flush import flush
-from orrery.store.kernels import DeleteRecord, MetadataRecord
+from orrery.store.kernels import AttributesRecord, DeleteRecord, MetadataRecord
 from orrery.store.manifest import DeleteEntry, Manifest, ManifestStore
 from orrery.store.metadata import Metadata
 from orrery.store.pins import Pins
@@ -159,6 +159,8 @@ def _replay_control(state: State, record: bytes) -> None:
     match state.parts.kernels.decode_control(record):
         case MetadataRecord() as metadata:
             state.metadata.put(metadata.tenant, metadata.rows)
+        case AttributesRecord() as attributes:
+            state.metadata.attributes.put(attributes.tenant, attributes.rows)
         case DeleteRecord() as delete:
             apply_delete(state, delete, state.next_offset)
         case None:
