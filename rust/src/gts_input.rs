@@ -10,7 +10,7 @@
 
 use crate::batch::{Attributes, Batch, Key, Rejection, Wire, assemble, quoted, reject};
 use crate::error::{CoreError, Result};
-use crate::gts_place::{NO_ELEVATION, NO_POSITION, position};
+use crate::gts_place::position;
 use crate::gts_text::{decode_base64, decode_hex, percent_decoded};
 use crate::key_hash::KeyHasher;
 use crate::line_protocol::{DIGITS_FAST_MAX, TENS, digits};
@@ -22,8 +22,6 @@ use std::borrow::Cow;
 pub const ATTRIBUTES_BYTES_MAX: usize = 8192;
 /// What Warp 10's tokens set, and attributes may not shadow.
 const OWN_LABELS: [&str; 3] = [".producer", ".owner", ".app"];
-/// Whether locations and elevations are stored. Until they are, nobody may think so.
-const SIDES_ARE_STORED: bool = false;
 
 /// Why a line is refused.
 type Cause = Cow<'static, str>;
@@ -64,13 +62,6 @@ enum Current {
         hash: u128,
         span: (u32, u32),
     },
-}
-
-/// Where and how high a sample was taken.
-#[derive(Clone, Copy)]
-struct Side {
-    position: i64,
-    elevation_mm: i64,
 }
 
 struct Decoder<'a> {
@@ -152,7 +143,7 @@ impl<'a> Decoder<'a> {
     fn point(&mut self, line: &'a [u8], number: u32) -> Parsed<()> {
         let parts = split(line)?;
         let time_ns = self.time(parts.time)?;
-        let side = side(parts.location, parts.elevation)?;
+        check_side(parts.location, parts.elevation)?;
         let (hash, span) = self.series(parts.series.map(|(series, _)| series))?;
         if parts.value.is_empty() {
             return Err("Missing value.".into());
@@ -179,13 +170,13 @@ impl<'a> Decoder<'a> {
             let key = self.keys.len() as u32 - 1;
             self.attributes.push(Attributes { key, pairs });
         }
-        self.push(time_ns, kind, bits, side);
+        self.push(time_ns, kind, bits);
         Ok(())
     }
 
     /// The one place where a sample joins the columns.
     #[inline]
-    fn push(&mut self, time_ns: i64, kind: Kind, bits: u64, _side: Side) {
+    fn push(&mut self, time_ns: i64, kind: Kind, bits: u64) {
         self.times_ns.push(time_ns);
         self.values.push(bits);
         self.kinds.push(kind);
@@ -347,27 +338,17 @@ fn split_series(text: &[u8], open: usize) -> Parsed<(&[u8], Option<&[u8]>, &[u8]
     Ok((series, Some(attributes), unspaced(rest)))
 }
 
-fn side(location: &[u8], elevation: &[u8]) -> Parsed<Side> {
-    if !SIDES_ARE_STORED {
-        if !location.is_empty() {
-            return Err("locations are not supported".into());
-        }
-        if !elevation.is_empty() {
-            return Err("elevations are not supported".into());
-        }
+/// Where and how high a sample was taken is not stored: a line that says so is refused.
+fn check_side(location: &[u8], elevation: &[u8]) -> Parsed<()> {
+    if !location.is_empty() {
+        read_location(location)?;
+        return Err("locations are not supported".into());
     }
-    Ok(Side {
-        position: if location.is_empty() {
-            NO_POSITION
-        } else {
-            read_location(location)?
-        },
-        elevation_mm: if elevation.is_empty() {
-            NO_ELEVATION
-        } else {
-            long(elevation).ok_or("Invalid elevation.")?
-        },
-    })
+    if !elevation.is_empty() {
+        long(elevation).ok_or("Invalid elevation.")?;
+        return Err("elevations are not supported".into());
+    }
+    Ok(())
 }
 
 /// `LAT:LON`, or the number that stands for both.

@@ -1,10 +1,6 @@
 //! Warp 10's locations: latitude and longitude in one number of 64 bits (an `HHCode`), 32 each,
 //! bit by bit in turn. `gts_input` makes them, `gts_output` shows them.
 
-/// What stands for no location, in Warp 10 and here.
-pub const NO_POSITION: i64 = 0x0145_0145_0145_0145;
-pub const NO_ELEVATION: i64 = i64::MIN;
-
 const UNITS: f64 = 4_294_967_296.0;
 const LATITUDE_UNIT: f64 = 180.0 / UNITS;
 const LONGITUDE_UNIT: f64 = 360.0 / UNITS;

@@ -291,9 +291,7 @@ def decode_gts(
     """Lines of Warp 10's input format; times are in units of ``unit_ns``, lines without one get
     ``now_ns``."""
 
-def decode_gts_meta(
-    body: bytes, *, encoding: str = "identity", size_bytes_max: int = ...
-) -> Batch:
+def decode_gts_meta(body: bytes, *, encoding: str = "identity", size_bytes_max: int = ...) -> Batch:
     """Lines ``class{labels}{attributes}``: keys without samples, and the attributes of each."""
 
 # --- gts_output.rs

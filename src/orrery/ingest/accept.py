@@ -134,9 +134,7 @@ class Accept:
 
         return self._write_news(news, encode, apply)
 
-    def write_attributes(
-        self, tenant: str, rows: Sequence[AttributesRow]
-    ) -> "Future[int | None]":
+    def write_attributes(self, tenant: str, rows: Sequence[AttributesRow]) -> "Future[int | None]":
         """Rows of (canonical bytes, pairs), which replace what was said of the series before; else
         as :meth:`write_metadata`. ``Exhausted`` where the tenant has no room for them."""
         news = self._store.metadata.attributes.news(tenant, rows)

@@ -103,7 +103,9 @@ class Queries:
 
     def _at_once(self, asked: Asked, work: Callable[[Query], T]) -> T:
         """Raises TooLong, and has counted nothing, where it takes more than a moment."""
-        return self._turn(asked, self.budget_for(asked), self.clock.monotonic_seconds(), work, Brief())
+        return self._turn(
+            asked, self.budget_for(asked), self.clock.monotonic_seconds(), work, Brief()
+        )
 
     def budget_for(self, asked: Asked) -> Budget:
         """Its time runs from now on."""

@@ -82,9 +82,7 @@ class _Streamed:
             return
         self._has_ended = True
         outcome = "answered" if failure is None else outcome_of(failure)
-        self._queries.admission.queried(
-            self._asked.tenant, outcome, self.budget.meter.samples_read
-        )
+        self._queries.admission.queried(self._asked.tenant, outcome, self.budget.meter.samples_read)
         self._queries.report(
             self._asked, self.budget, self._submitted_seconds, self._started_seconds, failure
         )

@@ -69,9 +69,7 @@ class Attributes:
     def _check_room(
         self, tenant: str, known: Mapping[bytes, Pairs], found: tuple[AttributesRow, ...]
     ) -> None:
-        count = len(known) + sum(
-            bool(pairs) - (series in known) for series, pairs in found
-        )
+        count = len(known) + sum(bool(pairs) - (series in known) for series, pairs in found)
         size = self._bytes.get(tenant, 0) + sum(
             _size(series, pairs) - _size(series, known.get(series, ())) for series, pairs in found
         )

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Mapping
 
 from orrery.errors import Invalid
+from orrery.kernels.gts_output import GtsSeries
 from orrery.kernels.series import parse_series
 from orrery.model.selector import Selector
 from orrery.protocols.warp10.arguments import Arguments, read_arguments
@@ -16,7 +17,6 @@ from orrery.protocols.warp10.parts import Pairs, Parts
 from orrery.protocols.warp10.selectors import GtsSelector, exactly, read_selector
 from orrery.protocols.warp10.series import annotate, check_labels, select
 from orrery.protocols.warp10.times import TIME_MAX_NS, TIME_MIN_NS, bounded_ns, read_time
-from orrery.kernels.gts_output import GtsSeries
 from orrery.query.queries import Asked, Query
 from orrery.server.http import Request, Response
 from orrery.tenancy.access import Caller
@@ -48,7 +48,7 @@ async def delete(parts: Parts, request: Request) -> Response:
     answer, deletes, series = await parts.queries.run(
         asked, lambda query: _find(query, selector, book), on_cancel=request.on_disconnect
     )
-    headers = CORS
+    headers: tuple[tuple[str, str], ...] = CORS
     if "dryrun" not in arguments and series:
         receipts = await asyncio.to_thread(
             lambda: [_deleted(parts, caller, one, min_ns, max_ns) for one in deletes]

@@ -90,7 +90,9 @@ def refusal(
     first_line, first_reason = shown[0]
     body = "\n".join((first_reason, *lines, kept, ""))
     error_headers = ((LINE_HEADER, str(first_line)), (MESSAGE_HEADER, _shown(first_reason)))
-    return Response(status, body.encode("utf-8", "replace"), (*CORS, *error_headers, *headers), TEXT)
+    return Response(
+        status, body.encode("utf-8", "replace"), (*CORS, *error_headers, *headers), TEXT
+    )
 
 
 def _shown(message: str) -> str:

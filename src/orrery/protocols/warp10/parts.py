@@ -25,9 +25,7 @@ class AttributesOf(Protocol):
 
 
 class WriteAttributes(Protocol):
-    def __call__(
-        self, tenant: str, rows: Sequence[tuple[bytes, Pairs]]
-    ) -> "Future[int | None]":
+    def __call__(self, tenant: str, rows: Sequence[tuple[bytes, Pairs]]) -> "Future[int | None]":
         """Completes once they are logged; no pairs forget what was said of a series."""
 
 

@@ -3,7 +3,7 @@
 Answers are streamed, a chunk of about a mebibyte at a time. Called through the routes of ``wire``.
 """
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -129,19 +129,19 @@ async def _streamed(
         text=f"{request.path} {arguments.get('selector')}",
         forced=caller.forced_matchers,
     )
-    begun = await stream(parts.queries, asked, chunks, on_cancel=request.on_disconnect)
-    if "showerrors" not in arguments:
-        return Response(200, begun, CORS, content_type)
+    body = await stream(parts.queries, asked, chunks, on_cancel=request.on_disconnect)
+    if "showerrors" in arguments:
+        body = _telling(body)
+    return Response(200, body, CORS, content_type)
 
-    async def told():  # type: ignore[no-untyped-def]
-        try:
-            async for chunk in begun:
-                yield chunk
-        except OrreryError as error:
-            yield ERROR_PREFIX + quote(str(error)).encode() + b"\n"
-            raise
 
-    return Response(200, told(), CORS, content_type)
+async def _telling(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in body:
+            yield chunk
+    except OrreryError as error:
+        yield ERROR_PREFIX + quote(str(error)).encode() + b"\n"
+        raise
 
 
 def read_span(arguments: Arguments, *, now_ns: int, unit_ns: int) -> Span:
