@@ -133,7 +133,7 @@ def test_spans_and_counts(client, asked, times):
         ("fetch", {"now": "now", "count": 1}, "Missing 'selector' parameter."),
         ("fetch", {"selector": "c", "now": "now", "count": 1}, "cannot read selector 'c'"),
         ("fetch", {"selector": "c{a}", "now": "now", "count": 1}, "label selector 'a'"),
-        ("fetch", {"selector": "~({}", "now": "now", "count": 1}, "missing"),
+        ("fetch", {"selector": "~({}", "now": "now", "count": 1}, "unclosed group"),
         ("fetch", {"selector": "c{}", "now": "x", "count": 1}, "'now'"),
         ("fetch", {"selector": "c{}", "now": "1", "count": "x"}, "'count'"),
         ("fetch", {"selector": "c{}", "now": "1", "timespan": "P1M"}, "no duration"),
