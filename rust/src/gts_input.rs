@@ -328,7 +328,9 @@ fn split(line: &[u8]) -> Parsed<Parts<'_>> {
 }
 
 /// `class{labels}`, what stands inside of `{attributes}`, and what is behind them.
-fn split_series(text: &[u8], open: usize) -> Parsed<(&[u8], Option<&[u8]>, &[u8])> {
+type SeriesParts<'a> = (&'a [u8], Option<&'a [u8]>, &'a [u8]);
+
+fn split_series(text: &[u8], open: usize) -> Parsed<SeriesParts<'_>> {
     let close = memchr(b'}', &text[open..]).ok_or("Missing '}' after the labels.")?;
     let (series, rest) = text.split_at(open + close + 1);
     let Some(rest) = rest.strip_prefix(b"{") else {

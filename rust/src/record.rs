@@ -475,14 +475,15 @@ pub(crate) mod python {
         Ok((tenant, rows.into_iter().map(tuple).collect()))
     }
 
-    type AttributesTuple<'py> = (Bound<'py, PyBytes>, Vec<(String, String)>);
+    type Pairs = Vec<(String, String)>;
+    type AttributesTuple<'py> = (Bound<'py, PyBytes>, Pairs);
 
     #[pyfunction(name = "encode_attributes")]
     fn encode_attributes_record<'py>(
         py: Python<'py>,
         tenant: &str,
         epoch: u64,
-        rows: Vec<(Vec<u8>, Vec<(String, String)>)>,
+        rows: Vec<(Vec<u8>, Pairs)>,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let row = |(series, pairs)| AttributesRow { series, pairs };
         let rows: Vec<AttributesRow> = rows.into_iter().map(row).collect();

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.protocols.warp10.harness import NOW_US, opened
+from tests.protocols.warp10.harness import NOW_NS, opened
 
 SERIES = [
     "1// cpu.user{host=a,dc=x} 1",
@@ -268,7 +268,7 @@ def test_attributes_survive_restarts_and_flushes(tmp_path):
 def test_other_units_of_time(tmp_path, unit_ns, scale):
     with opened(tmp_path, unit_ns=unit_ns) as client:
         client.update(f"{1_600_000_000 * scale}// c{{}} 1", "// c{} 2")
-        now = NOW_US * 1000 // unit_ns
+        now = NOW_NS // unit_ns
         assert client.fetch("c{}", end="now", timespan="P2000D").lines == [
             f"{now}// c{{}} 2", f"={1_600_000_000 * scale}// 1",
         ]  # fmt: skip
