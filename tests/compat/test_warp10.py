@@ -7,12 +7,11 @@ import os
 import shutil
 import subprocess
 import urllib.parse
-from pathlib import Path
 
 import pytest
 
-from .conftest import PEERS, Programs, Server
 from .conformance import shared
+from .conftest import PEERS, Programs, Server
 
 pytestmark = [pytest.mark.compat, pytest.mark.timeout(300)]
 

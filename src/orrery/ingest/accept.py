@@ -144,7 +144,7 @@ class Accept:
             return self._store.kernels.encode_attributes(attributes, self._store.epoch)
 
         def apply(offset: int) -> int:
-            self._store.apply_attributes(attributes, offset)
+            self._store.apply_metadata(attributes, offset)
             return offset
 
         return self._write_news(news, encode, apply)

@@ -171,14 +171,9 @@ class Store:
             self._state.next_offset = offset + 1
         self._state.touches.changed(delete.tenant, delete.min_ns)
 
-    def apply_metadata(self, metadata: MetadataRecord, offset: int) -> None:
+    def apply_metadata(self, told: MetadataRecord | AttributesRecord, offset: int) -> None:
         with self._state.apply_lock:
-            self._state.metadata.put(metadata.tenant, metadata.rows)
-            self._state.next_offset = offset + 1
-
-    def apply_attributes(self, attributes: AttributesRecord, offset: int) -> None:
-        with self._state.apply_lock:
-            self._state.metadata.attributes.put(attributes.tenant, attributes.rows)
+            self._state.metadata.take(told)
             self._state.next_offset = offset + 1
 
     def fail(self, cause: str) -> None:

@@ -8,7 +8,7 @@ import msgspec
 
 from orrery.store.attributes import Attributes
 from orrery.store.documents import decode_document, encode_document, format_of
-from orrery.store.kernels import AttributesRow, MetadataRow
+from orrery.store.kernels import AttributesRecord, AttributesRow, MetadataRecord, MetadataRow
 
 METADATA_FORMAT = 1
 ATTRIBUTES_FORMAT = 2
@@ -63,6 +63,13 @@ class Metadata:
                 if row[0] in book or len(book) < self._per_tenant_max:
                     book[row[0]] = row
             self._change_count += 1
+
+    def take(self, told: MetadataRecord | AttributesRecord) -> None:
+        """What a record of the log says."""
+        if isinstance(told, MetadataRecord):
+            self.put(told.tenant, told.rows)
+        else:
+            self.attributes.put(told.tenant, told.rows)
 
     def of(self, tenant: str, name: str | None = None) -> list[MetadataRow]:
         """Rows in order of the names; those of one metric where ``name`` is given."""

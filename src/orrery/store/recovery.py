@@ -157,10 +157,8 @@ def _replay_batch(state: State, records: list[bytes]) -> None:
 
 def _replay_control(state: State, record: bytes) -> None:
     match state.parts.kernels.decode_control(record):
-        case MetadataRecord() as metadata:
-            state.metadata.put(metadata.tenant, metadata.rows)
-        case AttributesRecord() as attributes:
-            state.metadata.attributes.put(attributes.tenant, attributes.rows)
+        case MetadataRecord() | AttributesRecord() as told:
+            state.metadata.take(told)
         case DeleteRecord() as delete:
             apply_delete(state, delete, state.next_offset)
         case None:

@@ -10,7 +10,10 @@ SECOND_NS = 1_000_000_000
 TIME_MIN_NS = -(2**63)
 TIME_MAX_NS = 2**63 - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_ISO = re.compile(r"(?P<base>[^.,]*?)(?:[.,](?P<fraction>[0-9]{1,9}))?(?P<zone>Z|[+-][0-9:]{2,5})?")
+_ISO = re.compile(
+    r"(?P<base>[0-9]{4}-[0-9]{2}-[0-9]{2}(?:T[0-9:]+)?)(?:[.,](?P<fraction>[0-9]{1,9}))?"
+    r"(?P<zone>Z|[+-][0-9:]{2,5})?"
+)
 _DURATION = re.compile(
     r"P(?:(?P<weeks>[0-9]+)W)?(?:(?P<days>[0-9]+)D)?"
     r"(?:T(?:(?P<hours>[0-9]+)H)?(?:(?P<minutes>[0-9]+)M)?(?:(?P<seconds>[0-9]+)"
