@@ -15,6 +15,7 @@ use crate::gts_text::{decode_base64, decode_hex, percent_decoded};
 use crate::key_hash::KeyHasher;
 use crate::line_protocol::{DIGITS_FAST_MAX, TENS, digits};
 use crate::sample::Kind;
+use crate::sides::{NO_SIDE, Side, SideColumn, Sides};
 use memchr::{memchr, memrchr};
 use std::borrow::Cow;
 
@@ -44,6 +45,7 @@ pub fn decode(body: Vec<u8>, unit_ns: i64, now_ns: i64) -> Result<Batch> {
     batch.times_ns = decoder.times_ns;
     batch.values = decoder.values;
     batch.kinds = decoder.kinds;
+    batch.sides = decoder.sides;
     batch.attributes = decoder.attributes;
     batch.rejected = decoder.rejected;
     let decoded = decoder.decoded;
@@ -74,6 +76,7 @@ struct Decoder<'a> {
     times_ns: Vec<i64>,
     values: Vec<u64>,
     kinds: Vec<Kind>,
+    sides: Sides,
     attributes: Vec<Attributes>,
     /// The attributes read last, as they stood, and their series: writers repeat them.
     attributes_last: (u128, &'a [u8]),
@@ -104,6 +107,7 @@ impl<'a> Decoder<'a> {
             times_ns: Vec::new(),
             values: Vec::new(),
             kinds: Vec::new(),
+            sides: Sides::default(),
             attributes: Vec::new(),
             attributes_last: (0, b""),
             decoded: Vec::new(),
@@ -143,7 +147,7 @@ impl<'a> Decoder<'a> {
     fn point(&mut self, line: &'a [u8], number: u32) -> Parsed<()> {
         let parts = split(line)?;
         let time_ns = self.time(parts.time)?;
-        check_side(parts.location, parts.elevation)?;
+        let side = side(parts.location, parts.elevation)?;
         let (hash, span) = self.series(parts.series.map(|(series, _)| series))?;
         if parts.value.is_empty() {
             return Err("Missing value.".into());
@@ -170,13 +174,16 @@ impl<'a> Decoder<'a> {
             let key = self.keys.len() as u32 - 1;
             self.attributes.push(Attributes { key, pairs });
         }
-        self.push(time_ns, kind, bits);
+        self.push(time_ns, kind, bits, side);
         Ok(())
     }
 
     /// The one place where a sample joins the columns.
     #[inline]
-    fn push(&mut self, time_ns: i64, kind: Kind, bits: u64) {
+    fn push(&mut self, time_ns: i64, kind: Kind, bits: u64, side: Side) {
+        if side != NO_SIDE || !self.sides.is_empty() {
+            self.sides.push(self.times_ns.len(), side);
+        }
         self.times_ns.push(time_ns);
         self.values.push(bits);
         self.kinds.push(kind);
@@ -340,17 +347,17 @@ fn split_series(text: &[u8], open: usize) -> Parsed<SeriesParts<'_>> {
     Ok((series, Some(attributes), unspaced(rest)))
 }
 
-/// Where and how high a sample was taken is not stored: a line that says so is refused.
-fn check_side(location: &[u8], elevation: &[u8]) -> Parsed<()> {
+/// Where and how high a sample was taken.
+#[inline]
+fn side(location: &[u8], elevation: &[u8]) -> Parsed<Side> {
+    let mut side = NO_SIDE;
     if !location.is_empty() {
-        read_location(location)?;
-        return Err("locations are not supported".into());
+        side[SideColumn::Position as usize] = read_location(location)?;
     }
     if !elevation.is_empty() {
-        long(elevation).ok_or("Invalid elevation.")?;
-        return Err("elevations are not supported".into());
+        side[SideColumn::Elevation as usize] = long(elevation).ok_or("Invalid elevation.")?;
     }
-    Ok(())
+    Ok(side)
 }
 
 /// `LAT:LON`, or the number that stands for both.

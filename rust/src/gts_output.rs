@@ -7,11 +7,13 @@
 
 use crate::answer::push_text;
 use crate::error::{CoreError, Result};
+use crate::gts_place::coordinates;
 use crate::gts_text::{push_base64, push_percent_encoded};
 use crate::meter::Meter;
 use crate::sample::{Kind, Run};
 use crate::selector::Matcher;
 use crate::series::{SeriesView, series_id};
+use crate::sides::{NO_SIDE, Side, SideColumn};
 use crate::snapshot::Selection;
 use crate::source::{Extent, TimeRange};
 use hashbrown::{HashMap, HashSet};
@@ -255,6 +257,7 @@ struct Point {
     kind: Kind,
     bits: u64,
     payload: Vec<u8>,
+    side: Side,
 }
 
 impl Point {
@@ -268,11 +271,13 @@ impl Point {
                 run.values[at]
             },
             payload: run.payload_of(at).to_vec(),
+            side: run.sides.at(at),
         }
     }
 
     fn has_value(&self, run: &Run, at: usize) -> bool {
         self.kind == run.kind
+            && self.side == run.sides.at(at)
             && if run.kind.uses_heap() {
                 self.payload == run.payload_of(at)
             } else {
@@ -431,6 +436,7 @@ impl GtsExport {
     fn close(&mut self, open: &mut Open, out: &mut Vec<u8>) -> Result<()> {
         if let Some(point) = open.repeated.take() {
             let mut run = Run::new(point.kind);
+            run.sides.push(0, point.side);
             if point.kind.uses_heap() {
                 run.push_payload(point.time_ns, &point.payload);
             } else {
@@ -457,7 +463,7 @@ impl GtsExport {
                     out.push(b'=');
                 }
                 push_whole(out, time);
-                out.extend_from_slice(b"// ");
+                push_place(out, run.sides.at(at));
                 if is_whole {
                     push_text_head(out, &series);
                     if self.asked.show_attributes {
@@ -483,8 +489,7 @@ impl GtsExport {
                     out.push(b'\n');
                 }
                 push_whole(out, time);
-                // Latitude, longitude and elevation are empty.
-                out.extend_from_slice(b"\t\t\t\t");
+                push_place_columns(out, run.sides.at(at));
                 push_value(out, run, at)?;
                 out.push(b'\n');
             }
@@ -501,6 +506,7 @@ impl GtsExport {
                 }
                 out.push(b'[');
                 push_whole(out, time);
+                push_place_items(out, run.sides.at(at));
                 out.push(b',');
                 push_json_value(out, run, at)?;
                 out.push(b']');
@@ -533,6 +539,71 @@ fn next_window(extents: &mut Vec<Extent>, min_ns: i64, max_ns: i64, target: usiz
     TimeRange {
         min_ns: from,
         max_ns,
+    }
+}
+
+/// Latitude and longitude, and the elevation, of what has them.
+fn places(side: Side) -> (Option<(f64, f64)>, Option<i64>) {
+    let given = |column: SideColumn| {
+        let bits = side[column as usize];
+        (bits != NO_SIDE[column as usize]).then_some(bits)
+    };
+    (
+        given(SideColumn::Position).map(coordinates),
+        given(SideColumn::Elevation),
+    )
+}
+
+/// `/LAT:LON/ELEVATION ` behind a time.
+fn push_place(out: &mut Vec<u8>, side: Side) {
+    if side == NO_SIDE {
+        out.extend_from_slice(b"// ");
+        return;
+    }
+    let (place, elevation) = places(side);
+    out.push(b'/');
+    if let Some((latitude, longitude)) = place {
+        push_double(out, latitude);
+        out.push(b':');
+        push_double(out, longitude);
+    }
+    out.push(b'/');
+    if let Some(elevation) = elevation {
+        push_whole(out, elevation);
+    }
+    out.push(b' ');
+}
+
+/// Three columns between tabs.
+fn push_place_columns(out: &mut Vec<u8>, side: Side) {
+    let (place, elevation) = places(side);
+    out.push(b'\t');
+    if let Some((latitude, longitude)) = place {
+        push_double(out, latitude);
+        out.push(b'\t');
+        push_double(out, longitude);
+    } else {
+        out.push(b'\t');
+    }
+    out.push(b'\t');
+    if let Some(elevation) = elevation {
+        push_whole(out, elevation);
+    }
+    out.push(b'\t');
+}
+
+/// Items of a list behind a time: as many as there are.
+fn push_place_items(out: &mut Vec<u8>, side: Side) {
+    let (place, elevation) = places(side);
+    if let Some((latitude, longitude)) = place {
+        out.push(b',');
+        push_double(out, latitude);
+        out.push(b',');
+        push_double(out, longitude);
+    }
+    if let Some(elevation) = elevation {
+        out.push(b',');
+        push_whole(out, elevation);
     }
 }
 

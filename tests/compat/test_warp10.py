@@ -86,9 +86,13 @@ def test_the_python_client_writes(programs: Programs) -> None:
     assert fetched(orrery, "cpu_util{host=a}", end="now", count="1") == (
         b"1000000// cpu_util{host=a} 11\n"
     )
-    somewhere = {**nowhere, "longitude": 20.0, "latitude": 50.0}
+    somewhere = {"longitude": 90.0, "latitude": 45.0, "elevation": 12, "timestamp": 2_000_000}
+    client.set({**metric, "position": somewhere})
+    assert fetched(orrery, "cpu_util{host=a}", end="now", count="1") == (
+        b"2000000/45.0:90.0/12 cpu_util{host=a} 11\n"
+    )
     with pytest.raises(Exception, match="500"):
-        client.set({**metric, "position": somewhere})
+        client.set({**metric, "position": {**somewhere, "latitude": 100.0}})
 
 
 @pytest.mark.skipif(not GTS, reason=f"no data in {shared()}/kepler/gts")

@@ -91,7 +91,7 @@ CASES = {
     # --- Warp 10
     "warp 10 line without a value": gts(500, "Missing value", "1// c{}"),
     "warp 10 line with a bad value": gts(500, "line 2: Parse error", "1// c{} 1\n2// c{} x"),
-    "warp 10 line with a location": gts(500, "locations", "1/48.1:2.3/ c{} 1"),
+    "warp 10 line with a bad location": gts(500, "location", "1/48.1:200/ c{} 1"),
     "warp 10 line with a multi-value": gts(500, "multi-values", "1// c{} [1 2]"),
     "warp 10 line in the far future": gts(500, "future", f"{2**52}// c{{}} 1"),
     "warp 10 line that is no UTF-8": gts(500, "UTF-8", b"1// c{a=\xff} 1"),

@@ -146,6 +146,18 @@ fn attributes_are_beside_the_series() {
 }
 
 #[test]
+fn places_are_side_columns() {
+    let batch = decoded("1// c{} 1\n=2/0:-180/12 2\n=3//-7 3\n=4/5/ 4\n=5// 5");
+    assert_eq!(batch.rejected, []);
+    assert!(batch.sides.fit(5));
+    let places: Vec<i64> = (0..5).map(|at| batch.sides.at(at)[1]).collect();
+    assert_eq!(places, [NO_SIDE[1], i64::MIN, NO_SIDE[1], 5, NO_SIDE[1]]);
+    let heights: Vec<i64> = (0..5).map(|at| batch.sides.at(at)[2]).collect();
+    assert_eq!(heights, [i64::MIN, 12, -7, i64::MIN, i64::MIN]);
+    assert!(decoded("1// c{} 1\n=2// 2").sides.is_empty());
+}
+
+#[test]
 fn what_is_wrong_is_named() {
     for (line, cause) in [
         ("1", "Missing timestamp separator."),
@@ -172,8 +184,10 @@ fn what_is_wrong_is_named() {
             "Timestamp 9223372036854775807 out of range.",
         ),
         ("99999999999999999999// c{} 5", "Invalid timestamp."),
-        ("1/48.1:2.3/ c{} 5", "locations are not supported"),
-        ("1//12 c{} 5", "elevations are not supported"),
+        ("1/91:2.3/ c{} 5", "Invalid location."),
+        ("1/48.1/ c{} 5", "Invalid location."),
+        ("1/48.1:x/ c{} 5", "Invalid location."),
+        ("1//1.5 c{} 5", "Invalid elevation."),
         ("1// c{} [1 2 3]", "multi-values ([...]) are not supported"),
         ("1// c{} HH:1:2", "location values (HH:) are not supported"),
         (

@@ -274,3 +274,22 @@ def test_other_units_of_time(tmp_path, unit_ns, scale):
         ]  # fmt: skip
         answer = client.fetch("c{}", end="2020-09-13T12:26:40Z", timespan=1, format="json")
         assert json.loads(answer.body)[0]["v"] == [[1_600_000_000 * scale, 1]]
+
+
+def test_locations_and_elevations_come_back(client):
+    client.update("1/0:-180/12 c{} 1", "=2//-7 'x'", "=3/45:90/ 3", "=4// 4")
+    assert client.fetch("c{}").lines == [
+        "4// c{} 4", "=3/45.0:90.0/ 3", "=2//-7 'x'", "=1/0.0:-180.0/12 1",
+    ]  # fmt: skip
+    assert client.fetch("c{}", format="tsv").lines[1:] == [
+        "4\t\t\t\t4", "3\t45.0\t90.0\t\t3", "2\t\t\t-7\t'x'", "1\t0.0\t-180.0\t12\t1",
+    ]  # fmt: skip
+    client.engine.store.flush()
+    [series] = client.fetch("c{}", format="json").json
+    assert series["v"] == [[4, 4], [3, 45.0, 90.0, 3], [2, -7, "x"], [1, 0.0, -180.0, 12, 1]]
+
+
+def test_what_was_taken_elsewhere_is_no_repetition(client):
+    client.update("1/0:0/ c{} 1", "=2/0:0/ 1", "=3/0:0/ 1", "=4/0:1/ 1", "=5// 1")
+    times = [line.lstrip("=")[0] for line in client.fetch("c{}", dedup="true").lines]
+    assert times == ["5", "4", "3", "1"]

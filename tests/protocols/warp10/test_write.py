@@ -83,8 +83,8 @@ def test_bad_lines_are_named_and_the_others_kept(client):
 @pytest.mark.parametrize(
     ("line", "cause"),
     [
-        ("1/48.1:2.3/ c{} 1", "locations are not supported"),
-        ("1//12 c{} 1", "elevations are not supported"),
+        ("1/48.1:200/ c{} 1", "Invalid location."),
+        ("1//1.5 c{} 1", "Invalid elevation."),
         ("1// c{} [1 2]", "multi-values ([...]) are not supported"),
         ("1// c{__db__=x} 1", 'label "__db__" is reserved, clients may not send it'),
     ],
