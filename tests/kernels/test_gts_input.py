@@ -106,8 +106,11 @@ def plain(body: str):
         try:
             continues = line.startswith("=")
             read = LINE.fullmatch(line[1:] if continues else line)
-            if read is None or read["place"] or read["high"]:
+            if read is None:
                 raise ValueError
+            for whole in filter(None, (read["place"], read["high"])):
+                if not re.fullmatch(r"[+-]?[0-9]+", whole):
+                    raise ValueError
             time, rest, series = read["time"], read["rest"], current
             if not continues and "{" in rest:
                 name, _, behind = rest.partition("{")

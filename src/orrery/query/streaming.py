@@ -3,7 +3,7 @@ reads slowly holds no thread. Called by protocols whose answers may be longer th
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 
 from orrery.errors import OrreryError
 from orrery.query.budget import Cancelled
@@ -14,7 +14,7 @@ Chunks = Callable[[Query], Iterator[bytes]]
 
 async def stream(
     queries: Queries, asked: Asked, chunks: Chunks, *, on_cancel: OnCancel | None = None
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """What ``chunks`` makes of one query. The first is there when this returns, so that an error
     that shows at once is raised here; the query's time runs until the last is taken."""
     streamed = _Streamed(queries, asked, chunks)
@@ -45,7 +45,7 @@ class _Streamed:
             self.budget.cancel()
             raise
 
-    async def rest(self, chunk: bytes | None) -> AsyncIterator[bytes]:
+    async def rest(self, chunk: bytes | None) -> AsyncGenerator[bytes, None]:
         try:
             while chunk is not None:
                 yield chunk

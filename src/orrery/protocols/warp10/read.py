@@ -3,7 +3,8 @@
 Answers are streamed, a chunk of about a mebibyte at a time. Called through the routes of ``wire``.
 """
 
-from collections.abc import AsyncIterator, Iterator
+import contextlib
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -135,10 +136,11 @@ async def _streamed(
     return Response(200, body, CORS, content_type)
 
 
-async def _telling(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _telling(body: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     try:
-        async for chunk in body:
-            yield chunk
+        async with contextlib.aclosing(body):
+            async for chunk in body:
+                yield chunk
     except OrreryError as error:
         yield ERROR_PREFIX + quote(str(error)).encode() + b"\n"
         raise
