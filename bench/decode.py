@@ -13,11 +13,13 @@ import tsbs
 
 from orrery.kernels.batch import Batch
 from orrery.kernels.decompress import decompress
+from orrery.kernels.gts_input import decode_gts
 from orrery.kernels.line_protocol import decode_line_protocol
 from orrery.kernels.remote_write import decode_remote_write_1, decode_remote_write_2
 
 SIZE_BYTES_MAX = 1 << 28
 BUDGET_LINE_NS = 35
+BUDGET_WARP10_NS = 105
 BUDGET_REMOTE_WRITE_NS = 60
 
 
@@ -72,6 +74,26 @@ def remote_write_2_bodies(workload: tsbs.Workload) -> list[bytes]:
     return bodies
 
 
+def warp10_bodies(series_count: int, tick_count: int) -> tuple[list[bytes], list[bytes]]:
+    """Each sample with its series, as agents send them; and each series in one piece, as data is
+    moved. Decimals of two digits, a series for each value."""
+    heads = [
+        f"cpu.usage{{host=host_{number},region=eu-west-1,core={number % 64}}}"
+        for number in range(series_count)
+    ]
+    start = 1_700_000_000_000_000
+    by_tick = [
+        "\n".join(f"{start + tick}// {head} {tick % 100}.25" for head in heads)
+        for tick in range(tick_count)
+    ]
+    by_series = [
+        f"{start}// {head} 1.25\n"
+        + "\n".join(f"={start + tick}// {tick % 100}.25" for tick in range(tick_count * 100))
+        for head in heads[: series_count // 100]
+    ]
+    return [body.encode() for body in by_tick], [body.encode() for body in by_series]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hosts", type=int, default=1000)
@@ -92,6 +114,11 @@ def main() -> None:
     def decode_2(body: bytes) -> Batch:
         return decode_remote_write_2(body, encoding="snappy", size_bytes_max=SIZE_BYTES_MAX)
 
+    def decode_warp10(body: bytes) -> Batch:
+        return decode_gts(body, unit_ns=1000, now_ns=0)
+
+    by_tick, by_series = warp10_bodies(asked.hosts, asked.ticks)
+
     for name, budget_ns, bodies, decode in (
         ("line protocol, whole numbers", BUDGET_LINE_NS, lines, decode_lines),
         ("line protocol, doubles", BUDGET_LINE_NS, doubles(lines), decode_lines),
@@ -109,6 +136,8 @@ def main() -> None:
             decode_remote_write_2,
         ),
         ("remote write 2.0, snappy", BUDGET_REMOTE_WRITE_NS, version_2, decode_2),
+        ("Warp 10, each with its series", BUDGET_WARP10_NS, by_tick, decode_warp10),
+        ("Warp 10, continuations", BUDGET_WARP10_NS, by_series, decode_warp10),
     ):
         cost = cost_ns(bodies, decode, rounds=asked.rounds)
         print(f"{name:30} {cost:6.1f} ns/value (budget {budget_ns})")

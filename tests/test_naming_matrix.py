@@ -148,6 +148,27 @@ def as_opentsdb(server: Server, tenant: str, point: Point) -> None:
     accepted(server, "/api/put", json.dumps(points).encode(), {"X-Scope-OrgID": tenant})
 
 
+def as_warp10(server: Server, tenant: str, point: Point) -> None:
+    def quoted(text: str) -> str:
+        return urllib.parse.quote(text, safe="")
+
+    labels = ",".join(f"{quoted(key)}={quoted(value)}" for key, value in point.labels.items())
+    rows = [
+        f"{time_ns // 1000}// {quoted(point.name)}{{{labels}}} {value!r}"
+        for time_ns, value in zip(TIMES_NS, VALUES, strict=True)
+    ]
+    accepted(server, "/api/v0/update", "\n".join(rows).encode(), {"X-Scope-OrgID": tenant})
+
+
+def by_warp10(server: Server, tenant: str, class_name: str) -> list:
+    """What ``/fetch`` shows of a class, in rising order."""
+    selector = urllib.parse.quote(class_name, safe="") + "{}"
+    arguments = {"selector": selector, "end": "now", "count": "9", "format": "json"}
+    path = f"/api/v0/fetch?{urllib.parse.urlencode(arguments)}"
+    _, _, body = server.request("GET", path, headers={"X-Scope-OrgID": tenant})
+    return [(one["c"], one["l"], one["v"][::-1]) for one in json.loads(body)]
+
+
 def write_columns(database: orrery.Database, point: Point) -> None:
     labels = {key: [value] * len(VALUES) for key, value in point.labels.items()}
     columns = {"time": np.array(TIMES_NS), point.field or "value": np.array(VALUES), **labels}
@@ -164,7 +185,8 @@ REMOTE_WRITE_1 = as_remote_write(request_1, TYPE_1)
 REMOTE_WRITE_2 = as_remote_write(request_2, TYPE_2)
 EVERY = {"remote write 1": REMOTE_WRITE_1, "remote write 2": REMOTE_WRITE_2,
          "lines 1": as_lines_1, "lines 2": as_lines_2, "columns": as_columns,
-         "opentsdb": as_opentsdb, "graphite pickle": as_graphite_pickle}  # fmt: skip
+         "opentsdb": as_opentsdb, "graphite pickle": as_graphite_pickle,
+         "warp 10": as_warp10}  # fmt: skip
 WORDED = {"graphite": as_graphite, "graphite over HTTP": as_graphite_http}
 """Names without blanks."""
 GRAPHITE, GRAPHITE_PICKLE = "graphite-tcp", "graphite-pickle"
@@ -233,6 +255,9 @@ def test_what_is_written_is_read_back(
             assert series["metric"] == shown(point), selector
             assert [[at, float(value)] for at, value in series["values"]] == points
             assert by_python(database, selector) == [(shown(point), TIMES_NS, VALUES)]
+    class_name = f"{point.name}.{point.field}" if point.field else point.name
+    values = [[time_ns // 1000, value] for time_ns, value in zip(TIMES_NS, VALUES, strict=True)]
+    assert by_warp10(server, tenant, class_name) == [(class_name, point.labels, values)]
 
 
 @pytest.mark.parametrize("point", [PLAIN, FIELD, UTF8, UTF8_FIELD], ids=lambda one: one.shown)

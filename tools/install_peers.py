@@ -1,4 +1,5 @@
-"""Unpack the original products beside Orrery, from Debian packages, for tests/compat and bench.
+"""Unpack the original products beside Orrery, from Debian packages, for tests/compat and bench;
+and clients that npm has.
 
 Called by `make peers`. Nothing is installed into the system: packages are fetched by apt from the
 machine's own Debian mirror and unpacked below ``build/peers/<suite>``. Versions of the unstable
@@ -7,6 +8,7 @@ suite are pinned; where the mirror no longer has a pinned one, the candidate is 
 
 import argparse
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -34,6 +36,21 @@ PEERS = (
     Peer("sid", "prometheus", "3.5.3+ds1-6"),
     Peer("sid", "victoria-metrics", "1.145.0+ds1-2"),
 )
+
+NPM_PACKAGES = ("@senx/warp10@2.0.3",)
+
+
+def install_npm_packages() -> int:
+    """How many could not be had; without npm none is wanted."""
+    npm = shutil.which("npm")
+    if npm is None:
+        print("npm is not there: clients for node are left out")
+        return 0
+    folder = ROOT / "npm"
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [npm, "install", "--silent", "--no-fund", "--no-audit", "--prefix", str(folder)]
+    done = subprocess.run([*command, *NPM_PACKAGES], check=False)
+    return 0 if done.returncode == 0 else len(NPM_PACKAGES)
 
 
 def mirror() -> str:
@@ -109,6 +126,7 @@ def main() -> None:
             except (subprocess.CalledProcessError, OSError) as error:
                 failures += 1
                 print(f"  cannot unpack {peer.package}: {error}")
+    failures += install_npm_packages()
     print(f"peers are in {ROOT}" + (f"; {failures} could not be had" if failures else ""))
 
 

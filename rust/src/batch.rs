@@ -22,6 +22,7 @@ pub enum Wire {
     Graphite = 5,
     OpenTsdbJson = 6,
     OpenTsdbLines = 7,
+    Warp10 = 8,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +63,15 @@ pub struct MetadataRow {
     pub unit: String,
 }
 
+/// What a wire says of a series beside its identity, in the order of the names; it replaces what
+/// was said before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attributes {
+    /// Place of the series' key.
+    pub key: u32,
+    pub pairs: Vec<(String, String)>,
+}
+
 /// Turns one raw key of a batch into canonical series bytes: called once a series, on a miss.
 ///
 /// `defaults` are labels added where the key does not have them; `forced` replace what it has.
@@ -91,6 +101,7 @@ pub struct Batch {
     /// Spans of the symbol table (remote write 2.0 only).
     pub symbols: Vec<(u32, u32)>,
     pub metadata: Vec<MetadataRow>,
+    pub attributes: Vec<Attributes>,
     /// Lines the decoder itself refused; the rest of the batch is good.
     pub rejected: Vec<Rejection>,
 }
@@ -146,6 +157,7 @@ impl Batch {
             sides: Sides::default(),
             symbols: Vec::new(),
             metadata: Vec::new(),
+            attributes: Vec::new(),
             rejected: Vec::new(),
         })
     }
@@ -251,6 +263,7 @@ pub(crate) mod python {
     use super::Batch;
     use crate::sample;
     use crate::sides::python::to_arrays;
+    use hashbrown::HashMap;
     use numpy::{PyArray1, ToPyArray};
     use pyo3::exceptions::PyIndexError;
     use pyo3::prelude::*;
@@ -297,6 +310,20 @@ pub(crate) mod python {
                 )
             })
             .collect()
+        }
+
+        /// (key, pairs of name and value) of each series, the last where there are several.
+        #[getter]
+        fn attributes(&self) -> Vec<(u32, Vec<(String, String)>)> {
+            let batch = &self.0;
+            let mut last = HashMap::new();
+            for one in &batch.attributes {
+                last.insert(batch.keys[one.key as usize].hash, one);
+            }
+            let mut found: Vec<_> = last.into_values().collect();
+            found.sort_unstable_by_key(|one| one.key);
+            let rows = found.into_iter();
+            rows.map(|one| (one.key, one.pairs.clone())).collect()
         }
 
         /// The columns as copies, for tests and inspection.

@@ -73,10 +73,12 @@ impl Head {
                 self.delete(record.tenant, &matchers, delete.range, offset)
                     .map(|_| 0)
             }
-            RecordKind::Metadata | RecordKind::Exemplars => Err(CoreError::Invalid(format!(
-                "cannot replay a record of kind {} into the head",
-                record.kind.name()
-            ))),
+            RecordKind::Metadata | RecordKind::Exemplars | RecordKind::Attributes => {
+                Err(CoreError::Invalid(format!(
+                    "cannot replay a record of kind {} into the head",
+                    record.kind.name()
+                )))
+            }
         }
     }
 

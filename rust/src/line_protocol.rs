@@ -573,12 +573,12 @@ fn token_end(text: &[u8], at: usize) -> usize {
 }
 
 /// Powers of ten that a double holds exactly.
-const TENS: [f64; 23] = [
+pub(crate) const TENS: [f64; 23] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
     1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 ];
 /// So many digits fit 64 bits whatever they are.
-const DIGITS_FAST_MAX: usize = 19;
+pub(crate) const DIGITS_FAST_MAX: usize = 19;
 /// Digits, a point and what ends them: less than 2^53 whatever the digits are.
 const SHORT_NUMBER_BYTES: usize = 16;
 /// So many fit 63.
@@ -586,7 +586,7 @@ const DIGITS_SIGNED_MAX: usize = 18;
 
 /// Reads digits from `at` on into `mantissa`.
 #[inline]
-fn digits(text: &[u8], mut at: usize, mut mantissa: u64) -> (usize, u64) {
+pub(crate) fn digits(text: &[u8], mut at: usize, mut mantissa: u64) -> (usize, u64) {
     while let Some(digit) = text.get(at).map(|byte| byte.wrapping_sub(b'0')) {
         if digit > 9 {
             break;

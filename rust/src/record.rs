@@ -25,6 +25,7 @@ pub enum RecordKind {
     /// Reserved: nothing writes it yet, and reading one stops.
     Exemplars = 4,
     Delete = 5,
+    Attributes = 6,
 }
 
 impl RecordKind {
@@ -35,6 +36,7 @@ impl RecordKind {
             3 => Self::Metadata,
             4 => Self::Exemplars,
             5 => Self::Delete,
+            6 => Self::Attributes,
             _ => return Err(corrupt(&format!("kind {number} is unknown"))),
         })
     }
@@ -46,6 +48,7 @@ impl RecordKind {
             Self::Metadata => "metadata",
             Self::Exemplars => "exemplars",
             Self::Delete => "delete",
+            Self::Attributes => "attributes",
         }
     }
 }
@@ -67,6 +70,7 @@ pub mod column {
     pub const START_TIMES: u16 = 13;
     pub const POSITIONS: u16 = 14;
     pub const ELEVATIONS: u16 = 15;
+    pub const ATTRIBUTES: u16 = 16;
 
     pub fn name(id: u16) -> Option<&'static str> {
         Some(match id {
@@ -85,6 +89,7 @@ pub mod column {
             START_TIMES => "start_times",
             POSITIONS => "positions",
             ELEVATIONS => "elevations",
+            ATTRIBUTES => "attributes",
             _ => return None,
         })
     }
@@ -394,6 +399,7 @@ pub(crate) mod python {
     use super::{Column, FLAG_OPTIONAL, Record, RecordKind, column};
     use crate::batch::MetadataRow;
     use crate::error::Result;
+    use crate::record_attributes::{AttributesRow, decode_attributes, encode_attributes};
     use crate::record_control::{
         DeleteOrder, MatcherTriple, decode_delete, decode_metadata, each_definition, encode_delete,
         encode_metadata,
@@ -469,6 +475,35 @@ pub(crate) mod python {
         Ok((tenant, rows.into_iter().map(tuple).collect()))
     }
 
+    type Pairs = Vec<(String, String)>;
+    type AttributesTuple<'py> = (Bound<'py, PyBytes>, Pairs);
+
+    #[pyfunction(name = "encode_attributes")]
+    fn encode_attributes_record<'py>(
+        py: Python<'py>,
+        tenant: &str,
+        epoch: u64,
+        rows: Vec<(Vec<u8>, Pairs)>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let row = |(series, pairs)| AttributesRow { series, pairs };
+        let rows: Vec<AttributesRow> = rows.into_iter().map(row).collect();
+        let bytes = py.detach(|| encode_attributes(tenant, epoch, &rows))?;
+        Ok(PyBytes::new(py, &bytes))
+    }
+
+    #[pyfunction(name = "decode_attributes")]
+    fn decode_attributes_record<'py>(
+        py: Python<'py>,
+        record: &[u8],
+    ) -> PyResult<(String, Vec<AttributesTuple<'py>>)> {
+        let (tenant, rows) = py.detach(|| {
+            let record = Record::parse(record)?;
+            Result::Ok((record.tenant.to_owned(), decode_attributes(&record)?))
+        })?;
+        let tuple = |row: AttributesRow| (PyBytes::new(py, &row.series), row.pairs);
+        Ok((tenant, rows.into_iter().map(tuple).collect()))
+    }
+
     fn describe_column<'py>(py: Python<'py>, entry: &Column) -> PyResult<Bound<'py, PyDict>> {
         let encodings = ["raw", "constant", "varint", "delta", "slices"];
         let described = PyDict::new(py);
@@ -501,6 +536,9 @@ pub(crate) mod python {
                 described.set_item("definition_count", count)
             }
             RecordKind::Metadata => described.set_item("row_count", decode_metadata(record)?.len()),
+            RecordKind::Attributes => {
+                described.set_item("row_count", decode_attributes(record)?.len())
+            }
             RecordKind::Delete => {
                 let delete = decode_delete(record)?;
                 described.set_item("matchers", delete.matchers)?;
@@ -538,6 +576,8 @@ pub(crate) mod python {
         module.add_function(wrap_pyfunction!(decode_delete_record, module)?)?;
         module.add_function(wrap_pyfunction!(encode_metadata_record, module)?)?;
         module.add_function(wrap_pyfunction!(decode_metadata_record, module)?)?;
+        module.add_function(wrap_pyfunction!(encode_attributes_record, module)?)?;
+        module.add_function(wrap_pyfunction!(decode_attributes_record, module)?)?;
         module.add_function(wrap_pyfunction!(describe_record, module)?)
     }
 }

@@ -171,7 +171,7 @@ mod tests {
             RecordKind::Definitions => each_definition(&record, |_, _| Ok(())),
             RecordKind::Metadata => decode_metadata(&record).map(|_| ()),
             RecordKind::Delete => decode_delete(&record).map(|_| ()),
-            RecordKind::Exemplars => Ok(()),
+            RecordKind::Exemplars | RecordKind::Attributes => Ok(()),
         }
     }
 

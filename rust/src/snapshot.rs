@@ -15,7 +15,7 @@ use crate::rollup_window;
 use crate::sample::Run;
 use crate::selector::Matcher;
 use crate::series::{SeriesId, SeriesView};
-use crate::source::{Delete, Floats, Reader, Source, TimeRange, hidden_ranges};
+use crate::source::{Delete, Extent, Floats, Reader, Source, TimeRange, hidden_ranges};
 use crate::window::{self, Function, Row, Steps};
 use crate::workers;
 use hashbrown::HashMap;
@@ -622,6 +622,29 @@ impl Selection {
         self.read_by(&mut self.readers(), at, range, meter)
     }
 
+    /// Where samples of a series lie inside the range, without reading them.
+    pub fn extents(&self, at: usize, range: TimeRange) -> Result<Vec<Extent>> {
+        self.check_range(range)?;
+        self.batch(at, 1)?;
+        let mut extents = Vec::new();
+        for member in self.members_of(at) {
+            let source = self.sources[member.source as usize].as_ref();
+            let Some(own) = source.time_range().filter(|own| own.overlaps(&range)) else {
+                continue;
+            };
+            if source.resolution_ns() != 0 {
+                continue;
+            }
+            let inside = TimeRange {
+                min_ns: own.min_ns.max(range.min_ns),
+                max_ns: own.max_ns.min(range.max_ns),
+            };
+            let mut reader = source.reader();
+            reader.extents(member.ordinal, inside, &mut extents)?;
+        }
+        Ok(extents)
+    }
+
     fn readers(&self) -> Readers<'_> {
         self.sources.iter().map(|_| None).collect()
     }
@@ -791,7 +814,7 @@ pub(crate) mod python {
     pub struct PySnapshot(Snapshot);
 
     #[pyclass(name = "Selection", frozen)]
-    pub struct PySelection(Selection);
+    pub struct PySelection(pub(crate) Arc<Selection>);
 
     fn levels_from_rows(rows: Vec<(i64, Vec<(i64, i64)>)>) -> Vec<Level> {
         let range = |(min_ns, max_ns)| TimeRange { min_ns, max_ns };
@@ -870,7 +893,7 @@ pub(crate) mod python {
                 self.0
                     .select_from(tenant, &matchers, range, finest_ns, &meter.0)
             });
-            Ok(PySelection(selection?))
+            Ok(PySelection(Arc::new(selection?)))
         }
 
         #[pyo3(signature = (fused, tenant, forced, *, start_ns, step_ns, step_count, cells_max,

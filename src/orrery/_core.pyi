@@ -105,6 +105,11 @@ class Batch:
     def metadata(self) -> list[tuple[str, str, str, str]]:
         """(name, kind, help, unit) of metrics, in Prometheus' words."""
 
+    @property
+    def attributes(self) -> list[tuple[int, list[tuple[str, str]]]]:
+        """(key, pairs of name and value) of what the wire says of series beside their identity;
+        each series once, with what was said last."""
+
     def columns(self) -> dict[str, Any]:
         """Copies of the columns, for tests and inspection: ``times_ns``, ``values`` (bits) and
         ``kinds`` one a sample, and the side columns, which may be None; ``lines``, ``sample_ends``
@@ -272,6 +277,74 @@ class Fused:
     @property
     def looks_up(self) -> bool:
         """Whether every matcher writes out the values that pass."""
+
+# --- gts_input.rs
+
+def decode_gts(
+    body: bytes,
+    *,
+    unit_ns: int,
+    now_ns: int,
+    encoding: str = "identity",
+    size_bytes_max: int = ...,
+) -> Batch:
+    """Lines of Warp 10's input format; times are in units of ``unit_ns``, lines without one get
+    ``now_ns``."""
+
+def decode_gts_meta(body: bytes, *, encoding: str = "identity", size_bytes_max: int = ...) -> Batch:
+    """Lines ``class{labels}{attributes}``: keys without samples, and the attributes of each."""
+
+# --- gts_output.rs
+
+@final
+class GtsSeries:
+    """Series of some selections, in their order, as Warp 10 calls them."""
+
+    def __init__(self) -> None: ...
+    def __len__(self) -> int: ...
+    def add(self, selection: Selection, class_matcher: tuple[str, str] | None = None) -> None:
+        """The series of ``selection``; of those the ones whose class (name, or name and field with
+        a point between them) passes (operator, value)."""
+
+    def keep(self, skip: int, count: int) -> None:
+        """Leaves ``count`` series behind the first ``skip``."""
+
+    def deduplicate(self) -> None:
+        """Leaves each series once, where selections overlap."""
+
+    def collision(self) -> tuple[bytes, bytes] | None:
+        """Canonical bytes of two series that look the same here."""
+
+    def canonical(self, at: int) -> bytes: ...
+    def annotate(
+        self, book: dict[bytes, Sequence[tuple[str, str]]], first: int, count: int
+    ) -> None:
+        """Gives series ``first`` and ``count`` on the attributes that stand in ``book`` under their
+        canonical bytes. ``Invalid`` once they are being shown."""
+
+    def names(self, first: int, count: int, *, is_json: bool, with_attributes: bool) -> bytes:
+        """A line for each, or JSON objects; those behind the first have a comma before them."""
+
+    def export(
+        self,
+        *,
+        format: str,
+        unit_ns: int,
+        min_ns: int,
+        max_ns: int,
+        skip: int,
+        count: int,
+        dedup: bool,
+        show_attributes: bool,
+    ) -> GtsExport:
+        """Their samples inside the bounds as ``text``, ``fulltext``, ``tsv``, ``fulltsv`` or
+        ``json``: of each series ``count`` behind the newest ``skip``."""
+
+@final
+class GtsExport:
+    def next_chunk(self, meter: Meter) -> bytes | None:
+        """About a mebibyte; None where all is out. ``Invalid`` where a series holds what the format
+        has no form for."""
 
 # --- head.rs
 
@@ -549,6 +622,14 @@ def encode_metadata(tenant: str, epoch: int, rows: Sequence[tuple[str, str, str,
     """``rows`` are (name, kind, help, unit)."""
 
 def decode_metadata(record: bytes) -> tuple[str, list[tuple[str, str, str, str]]]:
+    """Tenant and rows."""
+
+def encode_attributes(
+    tenant: str, epoch: int, rows: Sequence[tuple[bytes, Sequence[tuple[str, str]]]]
+) -> bytes:
+    """``rows`` are (canonical bytes of a series, pairs of name and value)."""
+
+def decode_attributes(record: bytes) -> tuple[str, list[tuple[bytes, list[tuple[str, str]]]]]:
     """Tenant and rows."""
 
 def describe_record(record: bytes) -> dict[str, Any]:

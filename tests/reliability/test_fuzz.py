@@ -27,12 +27,19 @@ from orrery.kernels.block import Block
 from orrery.kernels.checksum import crc32c
 from orrery.kernels.decompress import decompress
 from orrery.kernels.graphite import decode_graphite_lines, decode_graphite_pickles
+from orrery.kernels.gts_input import decode_gts, decode_gts_meta
 from orrery.kernels.head import Head
 from orrery.kernels.line_protocol import decode_line_protocol
 from orrery.kernels.log_frames import encode_frames, find_witness, scan_frames
 from orrery.kernels.opentsdb import decode_opentsdb, echo_opentsdb
 from orrery.kernels.opentsdb_lines import decode_opentsdb_lines, opentsdb_lines_end
-from orrery.kernels.record import decode_delete, decode_metadata, describe_record, record_kind
+from orrery.kernels.record import (
+    decode_attributes,
+    decode_delete,
+    decode_metadata,
+    describe_record,
+    record_kind,
+)
 from orrery.kernels.remote_write import decode_remote_write_1, decode_remote_write_2
 from orrery.kernels.selector import check_matchers
 from orrery.kernels.series import parse_series
@@ -144,6 +151,15 @@ def name_all(batch: Batch) -> None:
             batch.canonical(key)
 
 
+def gts(body: bytes) -> None:
+    for batch in (
+        decode_gts(body, unit_ns=1000, now_ns=0, size_bytes_max=BYTES_MAX),
+        decode_gts_meta(body, size_bytes_max=BYTES_MAX),
+    ):
+        assert len(batch.columns()["lines"]) == batch.key_count
+        assert all(key < batch.key_count for key, _ in batch.attributes)
+
+
 def remote_write(decode: Callable[..., object]) -> Callable[[bytes], None]:
     def call(body: bytes) -> None:
         decode(body, encoding="snappy", size_bytes_max=BYTES_MAX).columns()  # type: ignore[attr-defined]
@@ -166,6 +182,8 @@ def record(content: bytes) -> None:
             check_matchers(matchers)
         case "metadata":
             decode_metadata(content)
+        case "attributes":
+            decode_attributes(content)
         case _:
             Head(SeriesTable()).replay(content, 1)
 
@@ -222,6 +240,12 @@ DATA_POINTS = [
 ]
 PUTS = [b"put sys.cpu 1700000000 18 host=a dc=b\r\nput m 1.5 -1e3 a=b=c\n\nversion\n"]
 RECORDS = golden_records() + golden_records(GOLDEN / "formats" / "record_v1_sides.bin")
+GTS = [
+    b"1// c%20d{a=1,b=%C3%A9}{u=x} 1.5\n"
+    b"=2// 'a%20b'\nT-5// e{} T\n// b64:-_8\n# x\n3// f{} hex:00ff",
+    b"c{a=1}{u=x,v=}\n\nd{}{}\n# note\n4/48.1:-2.3/12 g{} [1 2]\n5// h{} -1e-300",
+]
+RECORDS.append((GOLDEN / "formats" / "record_attributes_v1.bin").read_bytes())
 RNG = np.random.default_rng(1)
 TIMES = np.cumsum(RNG.integers(0, 20 * SECOND_NS, 200))
 REGULAR = np.arange(200) * 10 * SECOND_NS
@@ -249,6 +273,7 @@ def decoders(folder: Path) -> dict[str, tuple[Callable[[bytes], None], Sequence[
         "gzip": (inflate("gzip"), LINES, mutated_inside(gzip.compress)),
         "snappy": (inflate("snappy"), LINES, snappy),
         "zstd": (inflate("zstd"), LINES, zstd),
+        "warp 10": (gts, GTS, mutated),
         "record": (record, RECORDS, mutated_record),
         "frames": (frames, FRAMES, mutated_frames),
         "series": (lambda content: parse_series(content) and None, SERIES, mutated),

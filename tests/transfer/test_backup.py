@@ -13,6 +13,7 @@ import pytest
 from orrery.clock import SystemChance
 from orrery.errors import Corrupt, Invalid, OrreryError, Unavailable
 from orrery.kernels.block import Block
+from orrery.kernels.series import encode_series
 from orrery.objects.local import LocalObjects
 from orrery.objects.memory import MemoryObjects
 from orrery.store.documents import encode_document
@@ -123,6 +124,18 @@ def test_what_was_backed_up_is_answered_again(db, target, tmp_path):
     rows = list(Verification(tmp_path / "back", kernels=CORE.kernels).rows())
     assert [row for row in rows if not row["ok"]] == []
     assert told["end_offset"] == db.store.statistics()["next_offset"]
+
+
+def test_attributes_are_in_a_backup(db, target, tmp_path):
+    kept, logged, gone = (encode_series(name, "", []) for name in ("a", "b", "c"))
+    db.accept.write_attributes("acme", [(kept, (("k", "1"),)), (gone, (("k", "2"),))]).result(30)
+    db.store.flush()
+    db.accept.write_attributes("acme", [(logged, (("k", "3"),)), (gone, ())]).result(30)
+    back_up(db, target)
+    bring_back(target, tmp_path / "back")
+    with Running(tmp_path / "back", CORE) as restored:
+        found = restored.store.attributes_of("acme")
+    assert found == {kept: (("k", "1"),), logged: (("k", "3"),)}
 
 
 def test_large_objects_are_read_piece_by_piece(db, target, tmp_path):

@@ -36,6 +36,7 @@ pub fn batch(keys: &[TestKey]) -> Batch {
         sides: crate::sides::Sides::default(),
         symbols: Vec::new(),
         metadata: Vec::new(),
+        attributes: Vec::new(),
         rejected: Vec::new(),
     };
     for (line, (canonical, samples)) in keys.iter().enumerate() {

@@ -26,6 +26,9 @@ from orrery.protocols.opentsdb import telnet as opentsdb_telnet
 from orrery.protocols.prometheus import reads as prometheus_reads
 from orrery.protocols.prometheus import write as prometheus_write
 from orrery.protocols.prometheus.parts import Parts
+from orrery.protocols.warp10 import wire as warp10
+from orrery.protocols.warp10.parts import Parts as Warp10Parts
+from orrery.protocols.warp10.times import UNITS_NS
 from orrery.query.cache import ResultCache
 from orrery.server.datagrams import DatagramWire
 from orrery.server.http import Route
@@ -65,6 +68,7 @@ def routes(
         *opentsdb_put.routes(writing),
         *opentsdb_status.routes(writing, version=VERSION),
         *prometheus_reads.routes(_reading(engine, access, settings, telemetry, clock)),
+        *warp10.routes(_warp10(engine, writing, settings)),
         *operations.routes(
             access=access,
             administration=administration,
@@ -106,6 +110,7 @@ LINKS = (
     ("/write", "InfluxDB line protocol, version 1"),
     ("/api/v2/write", "InfluxDB line protocol, version 2"),
     ("/api/put", "OpenTSDB data points as JSON"),
+    ("/api/v0/update", "Warp 10, with /meta, /find, /fetch and /delete"),
 )
 
 
@@ -127,6 +132,17 @@ def _reading(
         version=VERSION,
         started_ns=clock.now_ns(),
         retention=f"{settings.limits.retention_seconds}s",
+    )
+
+
+def _warp10(engine: Engine, writing: WriteParts, settings: Settings) -> Warp10Parts:
+    return Warp10Parts(
+        writing=writing,
+        queries=engine.queries,
+        attributes_of=engine.store.attributes_of,
+        write_attributes=engine.accept.write_attributes,
+        delete=engine.receipts.delete,
+        unit_ns=UNITS_NS[settings.warp10_time_unit],
     )
 
 

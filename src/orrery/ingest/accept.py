@@ -17,7 +17,14 @@ from orrery.kernels.batch import Batch
 from orrery.log.contract import Log
 from orrery.model.selector import Selector
 from orrery.store.engine import Store
-from orrery.store.kernels import DeleteRecord, MetadataRecord, MetadataRow, Resolved
+from orrery.store.kernels import (
+    AttributesRecord,
+    AttributesRow,
+    DeleteRecord,
+    MetadataRecord,
+    MetadataRow,
+    Resolved,
+)
 from orrery.tenancy.admission import Bounds
 
 BYTES_IN_FLIGHT_MAX = 96 * 1024 * 1024
@@ -116,19 +123,42 @@ class Accept:
         The offset, or None where nothing was new.
         """
         news = self._store.metadata.news(tenant, rows)
+        metadata = MetadataRecord(tenant, news)
+
+        def encode() -> bytes:
+            return self._store.kernels.encode_metadata(metadata, self._store.epoch)
+
+        def apply(offset: int) -> int:
+            self._store.apply_metadata(metadata, offset)
+            return offset
+
+        return self._write_news(news, encode, apply)
+
+    def write_attributes(self, tenant: str, rows: Sequence[AttributesRow]) -> "Future[int | None]":
+        """Rows of (canonical bytes, pairs), which replace what was said of the series before; else
+        as :meth:`write_metadata`. ``Exhausted`` where the tenant has no room for them."""
+        news = self._store.metadata.attributes.news(tenant, rows)
+        attributes = AttributesRecord(tenant, news)
+
+        def encode() -> bytes:
+            return self._store.kernels.encode_attributes(attributes, self._store.epoch)
+
+        def apply(offset: int) -> int:
+            self._store.apply_metadata(attributes, offset)
+            return offset
+
+        return self._write_news(news, encode, apply)
+
+    def _write_news(
+        self, news: Sequence[object], encode: Callable[[], bytes], apply: Callable[[int], int]
+    ) -> "Future[int | None]":
         answer: Future[int | None] = Future()
         answer.set_running_or_notify_cancel()
         if not news:
             answer.set_result(None)
             return answer
         self._store.check_writable()
-        metadata = MetadataRecord(tenant, news)
-        record = self._store.kernels.encode_metadata(metadata, self._store.epoch)
-
-        def apply(offset: int) -> int:
-            self._store.apply_metadata(metadata, offset)
-            return offset
-
+        record = encode()
         with self._lock:
             self._check_open()
             self._enter(record, apply, answer, durable=True)

@@ -4,17 +4,20 @@
 server writes about itself and its host.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 import numpy as np
 from numpy.typing import NDArray
 
+from orrery.errors import Invalid
 from orrery.ingest.accept import DURABLE, Accept
 from orrery.ingest.contract import Label, Written
 from orrery.kernels.batch import Batch
 from orrery.kernels.columns import decode_columns
 from orrery.kernels.series import encode_series
+from orrery.store.kernels import AttributesRow
 
 
 class Front:
@@ -41,6 +44,10 @@ class Front:
         durable = self._is_durable(tenant)
         rows = batch.metadata
         logged = self._accept.write_metadata(tenant, rows) if rows else None
+        if described := batch.attributes:
+            self._accept.write_attributes(
+                tenant, named_attributes(batch, described, defaults=defaults, forced=forced)
+            )
         if batch.sample_count or logged is None:
             return self._accept.write(
                 tenant, batch, defaults=defaults, forced=forced, durable=durable
@@ -48,6 +55,22 @@ class Front:
         answer: Future[Written] = Future()
         logged.add_done_callback(lambda done: _settle(answer, done))
         return answer
+
+
+def named_attributes(
+    batch: Batch,
+    described: Sequence[tuple[int, Sequence[tuple[str, str]]]],
+    *,
+    defaults: Sequence[Label] = (),
+    forced: Sequence[Label] = (),
+) -> list[AttributesRow]:
+    """By canonical bytes. A series that cannot be named is left out: its samples are refused."""
+    rows = []
+    for key, pairs in described:
+        with contextlib.suppress(Invalid):
+            series = batch.canonical(key, defaults=defaults, forced=forced)
+            rows.append((series, tuple(pairs)))
+    return rows
 
 
 class OwnSeries:

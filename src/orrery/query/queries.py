@@ -103,9 +103,12 @@ class Queries:
 
     def _at_once(self, asked: Asked, work: Callable[[Query], T]) -> T:
         """Raises TooLong, and has counted nothing, where it takes more than a moment."""
-        return self._turn(asked, self._budget(asked), self.clock.monotonic_seconds(), work, Brief())
+        return self._turn(
+            asked, self.budget_for(asked), self.clock.monotonic_seconds(), work, Brief()
+        )
 
-    def _budget(self, asked: Asked) -> Budget:
+    def budget_for(self, asked: Asked) -> Budget:
+        """Its time runs from now on."""
         return open_budget(
             self.admission.query(asked.tenant),
             meter_of=self.meter_of,
@@ -115,7 +118,7 @@ class Queries:
         )
 
     def submit(self, asked: Asked, work: Callable[[Query], T]) -> "tuple[Budget, Future[T]]":
-        budget = self._budget(asked)
+        budget = self.budget_for(asked)
         submitted_seconds = self.clock.monotonic_seconds()
 
         def turn() -> T:
@@ -136,18 +139,7 @@ class Queries:
         outcome: str | None = "failed"
         self.company.enter(asked.tenant, budget.meter, started_seconds)
         try:
-            budget.meter.check()
-            snapshot = self.store.snapshot(asked.tenant)
-            reader = Reader(
-                snapshot=snapshot,
-                tenant=asked.tenant,
-                forced=asked.forced,
-                budget=budget,
-                batch_cells_max=self.batch_cells_max,
-                brief=brief,
-                raw_only=asked.raw_only,
-            )
-            query = Query(asked.tenant, budget, reader, started_seconds - submitted_seconds)
+            query = self.begin(asked, budget, started_seconds - submitted_seconds, brief)
             result = work(query)
             outcome = "answered"
             return result
@@ -155,9 +147,7 @@ class Queries:
             outcome = None
             raise
         except OrreryError as error:
-            if isinstance(error, Corrupt):
-                self.store.suspect(error)
-            failure = budget.explain(error)
+            failure = self.explained(error, budget)
             outcome = outcome_of(failure)
             if failure is error:
                 raise
@@ -166,9 +156,30 @@ class Queries:
             self.company.leave(budget.meter)
             if outcome is not None:
                 self.admission.queried(asked.tenant, outcome, budget.meter.samples_read)
-            self._report(asked, budget, submitted_seconds, started_seconds, failure)
+            self.report(asked, budget, submitted_seconds, started_seconds, failure)
 
-    def _report(
+    def begin(
+        self, asked: Asked, budget: Budget, queued_seconds: float, brief: Brief | None = None
+    ) -> Query:
+        """Takes the snapshot that the query reads."""
+        budget.meter.check()
+        reader = Reader(
+            snapshot=self.store.snapshot(asked.tenant),
+            tenant=asked.tenant,
+            forced=asked.forced,
+            budget=budget,
+            batch_cells_max=self.batch_cells_max,
+            brief=brief,
+            raw_only=asked.raw_only,
+        )
+        return Query(asked.tenant, budget, reader, queued_seconds)
+
+    def explained(self, error: OrreryError, budget: Budget) -> OrreryError:
+        if isinstance(error, Corrupt):
+            self.store.suspect(error)
+        return budget.explain(error)
+
+    def report(
         self,
         asked: Asked,
         budget: Budget,

@@ -292,6 +292,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         int, Meta(ge=0, description="answers of range queries kept in memory; 0: none")
     ] = 134_217_728
 
+    warp10_time_unit: Annotated[
+        Literal["us", "ms", "ns"],
+        Meta(description="unit of times that Warp 10's clients send and are sent"),
+    ] = "us"
+
     host_metrics_seconds: Annotated[
         float, Meta(ge=0, description="writes this host's own metrics this often; 0: never")
     ] = 0.0

@@ -13,7 +13,7 @@ from orrery.kernels.checksum import crc32c
 
 Document = TypeVar("Document")
 
-FORMAT_MAX = 1
+FORMAT_MAX = 2
 """The highest format number that any kind of document has reached."""
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -47,6 +47,11 @@ def decode_document(
         return msgspec.json.decode(envelope.document, type=kind)
     except UNREADABLE as error:
         raise Corrupt(f"cannot read {name!r}: {error}") from error
+
+
+def format_of(content: bytes, *, name: str) -> int:
+    """For a kind of document that is written in more than one format."""
+    return _opened(content, name).format
 
 
 def check_document(content: bytes, *, name: str) -> None:

@@ -6,7 +6,7 @@
 import contextlib
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from orrery.store.bounds import StoreBounds
 from orrery.store.flush import flush, flush_reason, trim
 from orrery.store.grace import Grace
 from orrery.store.kernels import (
+    AttributesRecord,
     DeleteRecord,
     Kernels,
     MetadataRecord,
@@ -170,9 +171,9 @@ class Store:
             self._state.next_offset = offset + 1
         self._state.touches.changed(delete.tenant, delete.min_ns)
 
-    def apply_metadata(self, metadata: MetadataRecord, offset: int) -> None:
+    def apply_metadata(self, told: MetadataRecord | AttributesRecord, offset: int) -> None:
         with self._state.apply_lock:
-            self._state.metadata.put(metadata.tenant, metadata.rows)
+            self._state.metadata.take(told)
             self._state.next_offset = offset + 1
 
     def fail(self, cause: str) -> None:
@@ -229,6 +230,10 @@ class Store:
     def metadata_of(self, tenant: str, name: str | None = None) -> list[MetadataRow]:
         """Rows of (name, kind, help, unit)."""
         return self._state.metadata.of(tenant, name)
+
+    def attributes_of(self, tenant: str) -> Mapping[bytes, tuple[tuple[str, str], ...]]:
+        """What writers said of the tenant's series, by their canonical bytes; as of now."""
+        return self._state.metadata.attributes.of(tenant)
 
     def tenants(self) -> set[str]:
         """Those with active series, or with samples in blocks."""

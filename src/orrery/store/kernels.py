@@ -11,6 +11,8 @@ from orrery.kernels.series_table import ResolveBounds, Resolved, SeriesTable
 from orrery.kernels.snapshot import Snapshot
 
 __all__ = [
+    "AttributesRecord",
+    "AttributesRow",
     "Block",
     "BlockSummary",
     "Bounds",
@@ -45,6 +47,10 @@ MetadataRow = tuple[str, str, str, str]
 """(name, kind, help, unit)"""
 
 
+AttributesRow = tuple[bytes, tuple[tuple[str, str], ...]]
+"""(canonical bytes of a series, pairs of name and value)"""
+
+
 @dataclass(frozen=True, slots=True)
 class DeleteRecord:
     tenant: str
@@ -57,6 +63,14 @@ class DeleteRecord:
 class MetadataRecord:
     tenant: str
     rows: tuple[MetadataRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AttributesRecord:
+    """What is said of series beside their identity; a row without pairs forgets what was."""
+
+    tenant: str
+    rows: tuple[AttributesRow, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +183,11 @@ class Kernels(Protocol):
 
     def encode_metadata(self, metadata: MetadataRecord, epoch: int) -> bytes: ...
 
-    def decode_control(self, record: bytes) -> DeleteRecord | MetadataRecord | None:
+    def encode_attributes(self, attributes: AttributesRecord, epoch: int) -> bytes: ...
+
+    def decode_control(
+        self, record: bytes
+    ) -> DeleteRecord | MetadataRecord | AttributesRecord | None:
         """None for records that the head replays itself."""
 
     def describe_record(self, record: bytes) -> Mapping[str, object]:

@@ -1,21 +1,30 @@
-"""Metric metadata per tenant: type, help and unit by metric name. Part of the engine's state,
-rebuilt from the log and a document beside the checkpoints."""
+"""Metric metadata per tenant: type, help and unit by metric name; beside it the attributes of
+series. Part of the engine's state, rebuilt from the log and a document beside the checkpoints."""
 
 import threading
 from collections.abc import Iterable
 
 import msgspec
 
-from orrery.store.documents import decode_document, encode_document
-from orrery.store.kernels import MetadataRow
+from orrery.store.attributes import Attributes
+from orrery.store.documents import decode_document, encode_document, format_of
+from orrery.store.kernels import AttributesRecord, AttributesRow, MetadataRecord, MetadataRow
 
 METADATA_FORMAT = 1
+ATTRIBUTES_FORMAT = 2
+"""Written only where there are attributes: a release that does not know them stops at it."""
 
 
 class _Book(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Per tenant, rows of (name, kind, help, unit)."""
 
     tenants: dict[str, list[MetadataRow]]
+
+
+class _DescribedBook(_Book, frozen=True, forbid_unknown_fields=True):
+    """And rows of (canonical bytes of a series, pairs of name and value)."""
+
+    attributes: dict[str, list[AttributesRow]]
 
 
 class Metadata:
@@ -25,7 +34,12 @@ class Metadata:
         self._lock = threading.Lock()
         self._per_tenant_max = per_tenant_max
         self._tenants: dict[str, dict[str, MetadataRow]] = {}
-        self.changes = 0
+        self._change_count = 0
+        self.attributes = Attributes()
+
+    @property
+    def changes(self) -> int:
+        return self._change_count + self.attributes.changes
 
     def news(self, tenant: str, rows: Iterable[MetadataRow]) -> tuple[MetadataRow, ...]:
         """Those that differ from what is known: clients repeat themselves every minute. Rows of
@@ -48,7 +62,14 @@ class Metadata:
             for row in rows:
                 if row[0] in book or len(book) < self._per_tenant_max:
                     book[row[0]] = row
-            self.changes += 1
+            self._change_count += 1
+
+    def take(self, told: MetadataRecord | AttributesRecord) -> None:
+        """What a record of the log says."""
+        if isinstance(told, MetadataRecord):
+            self.put(told.tenant, told.rows)
+        else:
+            self.attributes.put(told.tenant, told.rows)
 
     def of(self, tenant: str, name: str | None = None) -> list[MetadataRow]:
         """Rows in order of the names; those of one metric where ``name`` is given."""
@@ -61,9 +82,22 @@ class Metadata:
     def encode(self) -> bytes:
         with self._lock:
             rows = {tenant: list(book.values()) for tenant, book in self._tenants.items()}
-        return encode_document(_Book(rows), format_version=METADATA_FORMAT)
+        attributes = self.attributes.rows()
+        if not attributes:
+            return encode_document(_Book(rows), format_version=METADATA_FORMAT)
+        book = _DescribedBook(rows, attributes)
+        return encode_document(book, format_version=ATTRIBUTES_FORMAT)
 
     def load(self, content: bytes, *, name: str) -> None:
-        book = decode_document(content, _Book, name=name, format_version=METADATA_FORMAT)
+        described = format_of(content, name=name) == ATTRIBUTES_FORMAT
+        book = decode_document(
+            content,
+            _DescribedBook if described else _Book,
+            name=name,
+            format_version=ATTRIBUTES_FORMAT if described else METADATA_FORMAT,
+        )
         for tenant, rows in book.tenants.items():
             self.put(tenant, rows)
+        if isinstance(book, _DescribedBook):
+            for tenant, described_rows in book.attributes.items():
+                self.attributes.put(tenant, described_rows)

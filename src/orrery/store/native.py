@@ -14,6 +14,7 @@ from orrery.kernels.rollup_writer import write_rollup
 from orrery.kernels.series_table import ResolveBounds, SeriesTable
 from orrery.kernels.snapshot import Snapshot
 from orrery.store.kernels import (
+    AttributesRecord,
     BlockSummary,
     Bounds,
     DeleteRecord,
@@ -164,7 +165,12 @@ class NativeKernels:
     def encode_metadata(self, metadata: MetadataRecord, epoch: int) -> bytes:
         return records.encode_metadata(metadata.tenant, epoch, list(metadata.rows))
 
-    def decode_control(self, record: bytes) -> DeleteRecord | MetadataRecord | None:
+    def encode_attributes(self, attributes: AttributesRecord, epoch: int) -> bytes:
+        return records.encode_attributes(attributes.tenant, epoch, list(attributes.rows))
+
+    def decode_control(
+        self, record: bytes
+    ) -> DeleteRecord | MetadataRecord | AttributesRecord | None:
         match records.record_kind(record):
             case "delete":
                 tenant, matchers, min_ns, max_ns = records.decode_delete(record)
@@ -172,6 +178,10 @@ class NativeKernels:
             case "metadata":
                 tenant, rows = records.decode_metadata(record)
                 return MetadataRecord(tenant, tuple(rows))
+            case "attributes":
+                tenant, described = records.decode_attributes(record)
+                found = tuple((series, tuple(pairs)) for series, pairs in described)
+                return AttributesRecord(tenant, found)
         return None
 
     def describe_record(self, record: bytes) -> Mapping[str, object]:

@@ -12,7 +12,7 @@ from orrery.errors import Corrupt, Invalid
 from orrery.store.blocks import BlockFiles
 from orrery.store.checkpoint import loaded
 from orrery.store.flush import flush
-from orrery.store.kernels import DeleteRecord, MetadataRecord
+from orrery.store.kernels import AttributesRecord, DeleteRecord, MetadataRecord
 from orrery.store.manifest import DeleteEntry, Manifest, ManifestStore
 from orrery.store.metadata import Metadata
 from orrery.store.pins import Pins
@@ -157,8 +157,8 @@ def _replay_batch(state: State, records: list[bytes]) -> None:
 
 def _replay_control(state: State, record: bytes) -> None:
     match state.parts.kernels.decode_control(record):
-        case MetadataRecord() as metadata:
-            state.metadata.put(metadata.tenant, metadata.rows)
+        case MetadataRecord() | AttributesRecord() as told:
+            state.metadata.take(told)
         case DeleteRecord() as delete:
             apply_delete(state, delete, state.next_offset)
         case None:

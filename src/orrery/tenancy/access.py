@@ -57,7 +57,8 @@ class Caller(Struct, frozen=True):
 class Access(Protocol):
     def caller(self, request: Request, *, permission: str, scheme: str) -> Caller:
         """``permission`` is a :class:`Permission`; ``scheme`` says which ways of carrying a token
-        the wire's clients have besides Bearer and Basic: ``influxdb``'s, or none more.
+        the wire's clients have besides Bearer and Basic: ``influxdb``'s, ``warp10``'s, or none
+        more.
 
         ``Unauthenticated`` where the caller is unknown, ``Denied`` where a right is missing,
         ``Invalid`` for a tenant's name that cannot be."""
@@ -216,6 +217,9 @@ def _secret(request: Request, scheme: str) -> str | None:
         case "" if scheme == "influxdb":
             # Only the query: a write's body may call itself a form and is none.
             return dict(parse_qsl(request.query)).get("p")
+        case "" if scheme == "warp10":
+            named = request.headers.get("x-warp10-token", "").strip()
+            return named or dict(parse_qsl(request.query)).get("token")
     return None
 
 
