@@ -12,7 +12,9 @@ use crate::error::Result;
 use crate::key_hash::KeyHasher;
 use crate::otlp_names::{Suffix, Translation, metric_name};
 use crate::otlp_series::{Resource, canonicalise};
-use crate::protobuf::{Message, Span, Stretch, Value, broken, expect_bytes, expect_varint, mistyped};
+use crate::protobuf::{
+    Message, Span, Stretch, Value, broken, expect_bytes, expect_varint, mistyped,
+};
 use crate::sample::{Kind, STALE_NAN_BITS};
 use hashbrown::HashSet;
 use std::collections::BTreeSet;
@@ -551,8 +553,13 @@ impl<'a> Decoder<'a> {
             }
             before = bound;
         }
-        let below = self.counts.iter().try_fold(0u64, |sum, one| sum.checked_add(*one));
-        below.map(drop).ok_or_else(|| "its bucket counts exceed 64 bits".into())
+        let below = self
+            .counts
+            .iter()
+            .try_fold(0u64, |sum, one| sum.checked_add(*one));
+        below
+            .map(drop)
+            .ok_or_else(|| "its bucket counts exceed 64 bits".into())
     }
 
     fn summary(&mut self, span: Span) -> Result<()> {
@@ -713,7 +720,9 @@ impl<'a> Decoder<'a> {
             name: (0, 0),
             unit: (0, 0),
         });
-        let hash = self.hasher.fold(resource_hash, self.hasher.hash(b"target_info"));
+        let hash = self
+            .hasher
+            .fold(resource_hash, self.hasher.hash(b"target_info"));
         self.key(hash, span, Part::Value, 0);
     }
 
@@ -872,7 +881,9 @@ pub(crate) mod python {
             has_scope_labels: bool,
         ) -> PyResult<Self> {
             let translation = Translation::named(translation).ok_or_else(|| {
-                CoreError::Invalid(format!("cannot translate names by {translation:?}: unknown"))
+                CoreError::Invalid(format!(
+                    "cannot translate names by {translation:?}: unknown"
+                ))
             })?;
             Ok(Self(Arc::new(Options {
                 translation,

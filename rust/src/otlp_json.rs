@@ -59,7 +59,11 @@ const fn many(name: &'static str, number: u64, form: Form) -> Field {
     }
 }
 
-static REQUEST: [Field; 1] = [many("resource_metrics", 1, Form::Message(&RESOURCE_METRICS))];
+static REQUEST: [Field; 1] = [many(
+    "resource_metrics",
+    1,
+    Form::Message(&RESOURCE_METRICS),
+)];
 static RESOURCE_METRICS: [Field; 3] = [
     one("resource", 1, Form::Message(&RESOURCE)),
     many("scope_metrics", 2, Form::Message(&SCOPE_METRICS)),

@@ -18,12 +18,17 @@ from orrery.protocols.admin import operations, pages
 from orrery.protocols.admin.maintenance import StoreMaintenance
 from orrery.protocols.influxdb import status as influxdb_status
 from orrery.protocols.influxdb import write as influxdb_write
+from orrery.protocols.otlp import export as otlp_export
+from orrery.protocols.otlp import write as otlp_write
+from orrery.protocols.otlp.storing import options_of
 from orrery.protocols.prometheus import reads as prometheus_reads
 from orrery.protocols.prometheus import write as prometheus_write
 from orrery.protocols.prometheus.parts import Parts
 from orrery.query.cache import ResultCache
 from orrery.server.datagrams import DatagramWire
+from orrery.server.grpc import GrpcWire
 from orrery.server.http import Route
+from orrery.server.listen import TcpListener, parse_address
 from orrery.server.streams import StreamWire
 from orrery.settings import Settings
 from orrery.store.layout import DataDirectory
@@ -56,6 +61,7 @@ def routes(
         *prometheus_write.routes(writing),
         *influxdb_write.routes(writing),
         *influxdb_status.routes(version=VERSION),
+        *otlp_write.routes(writing, options_of(settings)),
         *prometheus_reads.routes(_reading(engine, access, settings, telemetry, clock)),
         *operations.routes(
             access=access,
@@ -75,7 +81,7 @@ def routes(
 
 def addresses(settings: Settings) -> list[str]:
     """Of all wires that are no HTTP."""
-    return []
+    return [settings.otlp_grpc] if settings.otlp_grpc else []
 
 
 def streams(parts: SocketParts) -> list[StreamWire]:
@@ -88,11 +94,22 @@ def datagrams(parts: SocketParts) -> list[DatagramWire]:
     return []
 
 
+def calls(parts: SocketParts) -> list[GrpcWire]:
+    """Wires that speak gRPC."""
+    settings = parts.settings
+    if not settings.otlp_grpc:
+        return []
+    host, port = parse_address(settings.otlp_grpc)
+    listener = TcpListener(host, port, parts.certificate)
+    return [otlp_export.wire(listener, parts.writing, options_of(settings))]
+
+
 LINKS = (
     ("/api/v1/query", "PromQL, as Prometheus serves it"),
     ("/api/v1/write", "Prometheus remote write 1.0 and 2.0"),
     ("/write", "InfluxDB line protocol, version 1"),
     ("/api/v2/write", "InfluxDB line protocol, version 2"),
+    ("/v1/metrics", "OTLP metrics, protobuf and JSON"),
 )
 
 
