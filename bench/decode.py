@@ -14,11 +14,14 @@ import tsbs
 from orrery.kernels.batch import Batch
 from orrery.kernels.decompress import decompress
 from orrery.kernels.line_protocol import decode_line_protocol
+from orrery.kernels.otlp import OtlpOptions, decode_otlp
 from orrery.kernels.remote_write import decode_remote_write_1, decode_remote_write_2
 
 SIZE_BYTES_MAX = 1 << 28
 BUDGET_LINE_NS = 35
 BUDGET_REMOTE_WRITE_NS = 60
+BUDGET_OTLP_NS = 3 * BUDGET_LINE_NS
+OTLP_OPTIONS = OtlpOptions(translation="UnderscoreEscapingWithSuffixes")
 
 
 def cost_ns(bodies: list[bytes], decode: Callable[[bytes], Batch], *, rounds: int) -> float:
@@ -92,6 +95,9 @@ def main() -> None:
     def decode_2(body: bytes) -> Batch:
         return decode_remote_write_2(body, encoding="snappy", size_bytes_max=SIZE_BYTES_MAX)
 
+    def decode_metrics(body: bytes) -> Batch:
+        return decode_otlp(body, options=OTLP_OPTIONS)
+
     for name, budget_ns, bodies, decode in (
         ("line protocol, whole numbers", BUDGET_LINE_NS, lines, decode_lines),
         ("line protocol, doubles", BUDGET_LINE_NS, doubles(lines), decode_lines),
@@ -109,6 +115,7 @@ def main() -> None:
             decode_remote_write_2,
         ),
         ("remote write 2.0, snappy", BUDGET_REMOTE_WRITE_NS, version_2, decode_2),
+        ("OTLP, protobuf", BUDGET_OTLP_NS, list(tsbs.otlp_bodies(workload)), decode_metrics),
     ):
         cost = cost_ns(bodies, decode, rounds=asked.rounds)
         print(f"{name:30} {cost:6.1f} ns/value (budget {budget_ns})")

@@ -22,6 +22,7 @@ import tsbs
 HEADERS = {
     "remote": {"Content-Encoding": "snappy", "Content-Type": "application/x-protobuf"},
     "line": {},
+    "otlp": {"Content-Type": "application/x-protobuf"},
 }
 NS = 1_000_000_000
 
@@ -85,9 +86,12 @@ def now(instance: peers.Running) -> tuple[float, ...]:
 
 
 def bodies_of(
-    workload: tsbs.Workload, *, is_line: bool, body_samples: int | None
+    workload: tsbs.Workload, *, protocol: str, body_samples: int | None
 ) -> Iterator[bytes]:
-    if is_line:
+    if protocol == "otlp":
+        count = max(1, (body_samples or 1000) // len(tsbs.FIELDS))
+        return tsbs.otlp_bodies(workload, hosts_per_body=count)
+    if protocol == "line":
         count = max(1, (body_samples or 10_000) // len(tsbs.FIELDS))
         return tsbs.line_bodies(workload, lines_per_body=count)
     return tsbs.remote_write_bodies(workload, series_per_body=body_samples or 1000)
@@ -95,7 +99,7 @@ def bodies_of(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--protocol", choices=("remote", "line"), default="remote")
+    parser.add_argument("--protocol", choices=("remote", "line", "otlp"), default="remote")
     parser.add_argument("--hosts", type=int, default=1000)
     parser.add_argument("--hours", type=float, default=0.5)
     parser.add_argument("--senders", type=int, default=1)
@@ -103,13 +107,14 @@ def main() -> None:
     parser.add_argument("--perf", type=Path, help="record what follows the first tick there")
     options = parser.parse_args()
     workload = tsbs.Workload(options.hosts, options.hours)
-    is_line = options.protocol == "line"
-    bodies = list(bodies_of(workload, is_line=is_line, body_samples=options.body_samples))
+    made = bodies_of(workload, protocol=options.protocol, body_samples=options.body_samples)
+    bodies = list(made)
     first_count = len(bodies) // workload.tick_count
     samples = workload.sample_count
     per_tick = samples // workload.tick_count
     product = next(itertools.islice(peers.products(), 1))
-    path = (product.line_protocol if is_line else product.remote_write) or ""
+    paths = {"line": product.line_protocol, "remote": product.remote_write, "otlp": "/v1/metrics"}
+    path = paths[options.protocol] or ""
     with (
         tempfile.TemporaryDirectory(prefix="orrery-ingest-") as folder,
         peers.running(product, Path(folder) / "data") as instance,

@@ -17,6 +17,7 @@ import pytest
 import orrery
 from orrery.errors import Invalid
 from tests.compat.conftest import Programs, Server
+from tests.kernels import otlp_messages as otlp
 from tests.kernels.prometheus_messages import request_1, request_2
 
 SECOND_NS = 1_000_000_000
@@ -110,15 +111,27 @@ def as_columns(server: Server, tenant: str, point: Point) -> None:
         write_columns(database, point)
 
 
+def as_otlp(server: Server, tenant: str, point: Point) -> None:
+    points = [
+        otlp.number(value, point.labels, time_ns)
+        for time_ns, value in zip(TIMES_NS, VALUES, strict=True)
+    ]
+    body = otlp.request_of(otlp.gauge(point.name, *points))
+    headers = {"Content-Type": "application/x-protobuf", "X-Scope-OrgID": tenant}
+    accepted(server, "/v1/metrics", body, headers)
+
+
 REMOTE_WRITE_1 = as_remote_write(request_1, TYPE_1)
 REMOTE_WRITE_2 = as_remote_write(request_2, TYPE_2)
 EVERY = {"remote write 1": REMOTE_WRITE_1, "remote write 2": REMOTE_WRITE_2,
          "lines 1": as_lines_1, "lines 2": as_lines_2, "columns": as_columns}  # fmt: skip
+UNTRANSLATED = {**EVERY, "otlp": as_otlp}
+"""The server is told to translate no names: what OTLP's own are called is another test's matter."""
 WITH_FIELDS = {name: EVERY[name] for name in ("lines 1", "lines 2", "columns")}
 WITH_DATABASES = {name: EVERY[name] for name in ("lines 1", "lines 2")}
 PAIRS = [
     pytest.param(write, point, id=f"{name}-{point.shown}{'-db' if point is DATABASE else ''}")
-    for point, writers in ((PLAIN, EVERY), (UTF8, EVERY), (FIELD, WITH_FIELDS),
+    for point, writers in ((PLAIN, UNTRANSLATED), (UTF8, UNTRANSLATED), (FIELD, WITH_FIELDS),
                            (UTF8_FIELD, WITH_FIELDS), (DATABASE, WITH_DATABASES))
     for name, write in writers.items()
 ]  # fmt: skip
@@ -127,7 +140,7 @@ PAIRS = [
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     programs = Programs(tmp_path_factory.mktemp("naming"))
-    yield programs.orrery()
+    yield programs.orrery("--otlp-translation-strategy", "NoTranslation")
     programs.stop()
 
 

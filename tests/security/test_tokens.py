@@ -66,7 +66,7 @@ def needed(path):
         return "admin"
     if DELETES in path:
         return "delete"
-    return "write" if path.endswith("/write") else "read"
+    return "write" if path.endswith(("/write", "/v1/metrics")) else "read"
 
 
 @pytest.fixture(scope="module")
