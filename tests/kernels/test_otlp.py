@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
+from decimal import Decimal
 
 import pytest
 from google.protobuf.json_format import MessageToDict
@@ -117,7 +118,8 @@ def identity_of(pairs) -> dict[str, str]:
 
 
 def bound_of(bound: float) -> str:
-    return str(int(bound)) if bound == int(bound) else repr(bound)
+    text = f"{Decimal(repr(bound)):f}"
+    return text.removesuffix(".0")
 
 
 def parts_of(kind: str, point) -> Iterator[tuple[str, dict[str, str], object]]:

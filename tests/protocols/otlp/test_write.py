@@ -243,6 +243,9 @@ def test_other_types_and_encodings_are_named(headers: dict[str, str], cause: byt
     assert cause in response.body
 
 
+NESTED = b'{"arrayValue":{"values":[' * 200
+
+
 @pytest.mark.parametrize(
     ("body", "cause"),
     [
@@ -251,7 +254,7 @@ def test_other_types_and_encodings_are_named(headers: dict[str, str], cause: byt
         (b"[]", "expected an object"),
         (b'{"resourceMetrics": []} x', "trailing characters"),
         (b'{"resourceMetrics": [], "resource_metrics": []}', "resource_metrics is given twice"),
-        (b"{" + b'"a":[' * 200, "recursion limit"),
+        (b'{"resourceMetrics":[{"resource":{"attributes":[{"value":' + NESTED, "recursion limit"),
     ],
 )
 def test_broken_json_names_the_place(body: bytes, cause: str) -> None:
