@@ -25,11 +25,12 @@ const NO_RECORDED_VALUE: u64 = 1;
 /// `AggregationTemporality`.
 const DELTA: u64 = 1;
 const CUMULATIVE: u64 = 2;
-/// How far samples of `target_info` stand apart: half of Prometheus' lookback.
-const TARGET_INFO_STEP_NS: i64 = 150 * 1_000_000_000;
-/// Samples of `target_info` between the ends of what resources span, in all of one request; those
-/// that have no room for theirs get the two at the ends.
-pub const TARGET_INFO_BETWEEN_MAX: i64 = 100_000;
+/// Field numbers and wire types of a number point, as senders write them.
+const START_TIME_TAG: u8 = 2 << 3 | 1;
+const TIME_TAG: u8 = 3 << 3 | 1;
+const AS_DOUBLE_TAG: u8 = 4 << 3 | 1;
+const AS_INT_TAG: u8 = 6 << 3 | 1;
+const ATTRIBUTE_TAG: u8 = 7 << 3 | 2;
 /// Labels of all the series that one histogram or summary point becomes.
 pub const POINT_LABELS_MAX: usize = 1 << 16;
 
@@ -222,9 +223,8 @@ struct Decoder<'a> {
     line: u32,
     /// Of the resource, its scope and the metric being read.
     hash: u128,
-    /// First and last time of the resource's points.
-    times_ns: Option<(i64, i64)>,
-    target_info_left: i64,
+    /// The latest time of the resource's points.
+    latest_ns: Option<i64>,
     exemplar_count: u64,
     exemplar_line: u32,
     /// Metrics whose metadata the batch holds.
@@ -257,8 +257,7 @@ impl<'a> Decoder<'a> {
             },
             line: 0,
             hash: 0,
-            times_ns: None,
-            target_info_left: TARGET_INFO_BETWEEN_MAX,
+            latest_ns: None,
             exemplar_count: 0,
             exemplar_line: 0,
             described: HashSet::new(),
@@ -278,7 +277,7 @@ impl<'a> Decoder<'a> {
         self.origins.resources.push(found);
         let hash = self.hasher.hash(self.bytes(resource));
         let hash = self.hasher.fold(self.options_hash, hash);
-        self.times_ns = None;
+        self.latest_ns = None;
         let key_start = self.batch.keys.len();
         let mut message = Message::new(self.body, span);
         while let Some((number, value)) = message.next_field()? {
@@ -448,6 +447,7 @@ impl<'a> Decoder<'a> {
         let mut sample = None;
         let mut message = Message::new(self.body, span);
         loop {
+            message.at = plain_fields_end(message.body, message.at, &mut fields, &mut sample);
             let from = message.at;
             let Some((number, value)) = message.next_field()? else {
                 break;
@@ -641,11 +641,7 @@ impl<'a> Decoder<'a> {
     /// The point is stored.
     #[inline]
     fn accept(&mut self, point: &Point, fields: &PointFields) {
-        let time_ns = point.time_ns;
-        self.times_ns = Some(match self.times_ns {
-            None => (time_ns, time_ns),
-            Some((first, last)) => (first.min(time_ns), last.max(time_ns)),
-        });
+        self.latest_ns = self.latest_ns.max(Some(point.time_ns));
         if fields.exemplar_count > 0 {
             if self.exemplar_count == 0 {
                 self.exemplar_line = self.line;
@@ -691,28 +687,17 @@ impl<'a> Decoder<'a> {
         });
     }
 
-    /// The series that carries the resource's attributes, over the time of its points.
+    /// The series that carries the resource's attributes: one sample, at the time of its latest point.
     fn target_info(&mut self, resource_hash: u128) {
-        let Some((first, last)) = self.times_ns else {
-            return;
-        };
         let at = self.origins.resources.len() - 1;
         let resource = &self.origins.resources[at];
-        if !resource.has_target_info {
+        let (Some(time_ns), true) = (self.latest_ns, resource.has_target_info) else {
             return;
-        }
+        };
         let span = resource.span;
-        let mut between = (last - first) / TARGET_INFO_STEP_NS;
-        if between > self.target_info_left {
-            between = 0;
-        }
-        self.target_info_left -= between;
-        for step in 0..=between {
-            self.target_info_sample(first + step * TARGET_INFO_STEP_NS);
-        }
-        if self.batch.times_ns.last() != Some(&last) {
-            self.target_info_sample(last);
-        }
+        self.batch.times_ns.push(time_ns);
+        self.batch.values.push(1f64.to_bits());
+        self.batch.kinds.push(Kind::Float64);
         self.origins.metrics.push(Metric {
             kind: MetricKind::TargetInfo,
             resource: at as u32,
@@ -724,12 +709,6 @@ impl<'a> Decoder<'a> {
             .hasher
             .fold(resource_hash, self.hasher.hash(b"target_info"));
         self.key(hash, span, Part::Value, 0);
-    }
-
-    fn target_info_sample(&mut self, time_ns: i64) {
-        self.batch.times_ns.push(time_ns);
-        self.batch.values.push(1f64.to_bits());
-        self.batch.kinds.push(Kind::Float64);
     }
 
     /// Metadata of a metric, once where resource after resource repeats it.
@@ -808,6 +787,44 @@ impl PointFields {
     fn attribute(&mut self, from: usize, to: usize) {
         self.attributes.extend((from as u32, to as u32));
         self.attribute_count += 1;
+    }
+}
+
+/// Walks a number point as far as its fields are those of nearly all points: attributes shorter than
+/// 128 bytes, times and values. `body` ends with the point.
+#[inline]
+fn plain_fields_end(
+    body: &[u8],
+    mut at: usize,
+    fields: &mut PointFields,
+    sample: &mut Option<(u64, Kind)>,
+) -> usize {
+    loop {
+        match body.get(at..) {
+            Some([ATTRIBUTE_TAG, length @ ..0x80, ..]) => {
+                let end = at + 2 + usize::from(*length);
+                if end > body.len() {
+                    return at;
+                }
+                fields.attribute(at, end);
+                at = end;
+            }
+            Some([tag, rest @ ..]) => {
+                let Some(word) = rest.first_chunk::<8>() else {
+                    return at;
+                };
+                let bits = u64::from_le_bytes(*word);
+                match *tag {
+                    START_TIME_TAG => {}
+                    TIME_TAG => fields.time_unix_nano = bits,
+                    AS_DOUBLE_TAG => *sample = Some((bits, Kind::Float64)),
+                    AS_INT_TAG => *sample = Some((bits, Kind::Int64)),
+                    _ => return at,
+                }
+                at += 9;
+            }
+            _ => return at,
+        }
     }
 }
 
@@ -919,5 +936,79 @@ pub(crate) mod python {
     pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add_class::<PyOptions>()?;
         module.add_function(wrap_pyfunction!(decode_otlp, module)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::otlp_json::to_protobuf;
+    use proptest::prelude::*;
+
+    const REQUEST: &str = r#"{"resourceMetrics": [{
+        "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "s"}},
+                                    {"key": "x", "value": {"arrayValue": {"values": [{}]}}}]},
+        "scopeMetrics": [{"metrics": [
+            {"name": "g", "gauge": {"dataPoints": [
+                {"timeUnixNano": "5", "asInt": "7", "attributes": [
+                    {"key": "a.b", "value": {"intValue": "-1"}}]}]}},
+            {"name": "h", "unit": "s", "histogram": {"aggregationTemporality": 2, "dataPoints": [
+                {"timeUnixNano": 5, "count": 3, "sum": 1.5,
+                 "explicitBounds": [1, 2], "bucketCounts": [1, "1", 1]}]}},
+            {"name": "q", "summary": {"dataPoints": [
+                {"timeUnixNano": "6", "count": "1", "quantileValues": [{"value": 2}]}]}}
+        ]}]}]}"#;
+
+    fn request() -> Vec<u8> {
+        to_protobuf(REQUEST.as_bytes(), 1 << 20).unwrap()
+    }
+
+    fn check_shape(batch: &Batch) {
+        assert_eq!(batch.times_ns.len(), batch.values.len());
+        assert_eq!(batch.times_ns.len(), batch.kinds.len());
+        let end = batch.keys.last().map_or(0, |key| key.sample_end as usize);
+        assert_eq!(end, batch.times_ns.len());
+        for key in 0..batch.keys.len() {
+            let _ = batch.canonical(key, &[], &[]);
+        }
+    }
+
+    #[test]
+    fn a_point_is_a_key_for_each_of_its_series() {
+        let batch = decode(request(), &Arc::default()).unwrap();
+        let lines: Vec<u32> = batch.keys.iter().map(|key| key.line).collect();
+        assert_eq!(lines, [1, 2, 2, 2, 2, 2, 3, 3, 3, 0]);
+        assert_eq!(batch.kinds[0], Kind::Int64);
+        assert_eq!(batch.kinds[2], Kind::Uint64);
+        assert_eq!(batch.times_ns[9..], [6]);
+        check_shape(&batch);
+    }
+
+    #[test]
+    fn parts_have_numbers_of_their_own() {
+        for number in 0..100 {
+            assert_eq!(Part::of_number(number).number(), number);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_give_a_batch_or_an_error(body: Vec<u8>) {
+            if let Ok(batch) = decode(body.clone(), &Arc::default()) {
+                check_shape(&batch);
+            }
+            let _ = to_protobuf(&body, 1 << 20);
+        }
+
+        #[test]
+        fn flipped_bytes_give_a_batch_or_an_error(position: usize, flip: u8, cut: usize) {
+            let mut body = request();
+            let length = body.len();
+            body[position % length] ^= flip;
+            body.truncate(length - cut % 3);
+            if let Ok(batch) = decode(body, &Arc::default()) {
+                check_shape(&batch);
+            }
+        }
     }
 }

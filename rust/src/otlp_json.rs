@@ -398,7 +398,7 @@ impl<'de> DeserializeSeed<'de> for Element<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Element<'_> {
+impl Visitor<'_> for Element<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -434,7 +434,7 @@ impl<'de> Visitor<'de> for Element<'_> {
     fn visit_i64<E: serde::de::Error>(mut self, value: i64) -> std::result::Result<(), E> {
         let number = self.1.number;
         match self.1.form {
-            Form::Double => return self.double(value as f64),
+            Form::Double => self.double(value as f64),
             Form::Int => {
                 self.0.tag(number, VARINT);
                 varint::put(self.0.out, value as u64);
@@ -458,7 +458,10 @@ impl<'de> Visitor<'de> for Element<'_> {
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> std::result::Result<(), E> {
         match self.1.form {
-            Form::Double => self.double(value),
+            Form::Double => {
+                self.double(value);
+                Ok(())
+            }
             // JSON has one kind of number: 1e3 may be meant as a whole one.
             _ if value.trunc() == value && value.abs() < 9e15 => self.visit_i64(value as i64),
             _ => Err(E::invalid_value(serde::de::Unexpected::Float(value), &self)),
@@ -482,7 +485,10 @@ impl<'de> Visitor<'de> for Element<'_> {
                 Ok(())
             }
             Form::Double => match double(text) {
-                Some(value) => self.double(value),
+                Some(value) => {
+                    self.double(value);
+                    Ok(())
+                }
                 None => Err(invalid(&self)),
             },
             Form::Int | Form::SignedFixed => match text.parse::<i64>() {
@@ -505,10 +511,9 @@ impl<'de> Visitor<'de> for Element<'_> {
 }
 
 impl Element<'_> {
-    fn double<E>(mut self, value: f64) -> std::result::Result<(), E> {
+    fn double(mut self, value: f64) {
         self.0.tag(self.1.number, FIXED64);
         self.0.out.extend_from_slice(&value.to_le_bytes());
-        Ok(())
     }
 
     fn unsigned<E: serde::de::Error>(mut self, value: u64) -> std::result::Result<(), E> {
@@ -521,7 +526,7 @@ impl Element<'_> {
                 self.0.tag(self.1.number, VARINT);
                 varint::put(self.0.out, value);
             }
-            Form::Double => return self.double(value as f64),
+            Form::Double => self.double(value as f64),
             _ => {
                 return Err(E::invalid_value(
                     serde::de::Unexpected::Unsigned(value),

@@ -114,39 +114,17 @@ fn escaped_name(name: &str, unit: &str, suffix: Suffix) -> String {
     joined
 }
 
+/// The name as it stands, and its suffixes even where it has them.
 fn suffixed_name(name: &str, unit: &str, suffix: Suffix) -> String {
     let (main, per) = unit_words(unit);
-    let last = last_word(unit, suffix);
-    let mut out = name;
-    for ending in [last, Some(&*per)].into_iter().flatten() {
-        out = without_ending(out, ending);
-    }
-    let mut out = out.to_owned();
-    if out.ends_with(&*main) {
-        // Also where there is no unit.
-    } else {
-        out = format!("{out}_{main}");
-    }
-    for ending in [Some(&*per), last].into_iter().flatten() {
-        if !ending.is_empty() {
-            out = format!("{out}_{ending}");
+    let mut out = name.to_owned();
+    for word in [&*main, &*per, last_word(unit, suffix).unwrap_or("")] {
+        if !word.is_empty() {
+            out.push('_');
+            out.push_str(word);
         }
     }
     out
-}
-
-/// Takes `ending` and the character before it off, unless nothing would be left.
-fn without_ending<'a>(name: &'a str, ending: &str) -> &'a str {
-    if ending.is_empty() {
-        return name;
-    }
-    let Some(start) = name.strip_suffix(ending) else {
-        return name;
-    };
-    match start.char_indices().next_back() {
-        Some((at, _)) if at > 0 => &start[..at],
-        _ => name,
-    }
 }
 
 fn last_word(unit: &str, suffix: Suffix) -> Option<&'static str> {

@@ -7,6 +7,7 @@ use crate::error::{CoreError, Result};
 use crate::protobuf::{Message, Span, Value, expect_bytes, mistyped};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
 /// How deep lists and maps may stand in each other.
 pub const DEPTH_MAX: usize = 16;
@@ -187,7 +188,7 @@ fn quote(text: &str, out: &mut String) {
             '\u{8}' => out.push_str("\\b"),
             '\u{c}' => out.push_str("\\f"),
             '\0'..='\u{1f}' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
-                out.push_str(&format!("\\u{:04x}", u32::from(c)));
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
             }
             _ => out.push(c),
         }
