@@ -1,4 +1,4 @@
-"""gRPC has the locks of HTTP: tokens, forced labels, rates, TLS, and bounds on what is compressed."""
+"""gRPC has the locks of HTTP: tokens, forced labels, rates, TLS, bounds on what is compressed."""
 
 import gzip
 import ssl

@@ -20,6 +20,12 @@ def test_a_partial_success(count: int) -> None:
     assert (told.rejected_data_points, told.error_message) == (count, "wärme")
 
 
+def test_a_message_over_grpc_fits_what_clients_take() -> None:
+    answer = render_error(Invalid("x" * 10_000))
+    assert answer.message == "x" * 1000 + "..."
+    assert len(answer.details) < 1100
+
+
 def test_a_whole_success_tells_of_no_part() -> None:
     assert export_response(rejected_count=0, message="", is_json=False) == b""
     assert export_response(rejected_count=0, message="", is_json=True) == b"{}"

@@ -16,6 +16,9 @@ METHOD = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
 GZIP_MAGIC = b"\x1f\x8b"
 """No message of protobuf begins so: its first byte would be of a wire type that is none."""
 
+MESSAGE_CHARACTERS_MAX = 1000
+"""It is sent twice in the trailing metadata, of which clients take 8 KiB unless told otherwise."""
+
 
 def wire(listener: TcpListener, parts: WriteParts, options: OtlpOptions) -> GrpcWire:
     storing = Storing(parts=parts, options=options)
@@ -41,12 +44,12 @@ def wire(listener: TcpListener, parts: WriteParts, options: OtlpOptions) -> Grpc
 
 def render_error(error: OrreryError) -> GrpcAnswer:
     failure = failure_of(error)
-    if failure.retry_after_seconds is None:
-        details = status(code=failure.code, message=failure.message, is_json=False)
+    message = failure.message
+    if len(message) > MESSAGE_CHARACTERS_MAX:
+        message = message[:MESSAGE_CHARACTERS_MAX] + "..."
+    retry = failure.retry_after_seconds
+    if retry is None:
+        details = status(code=failure.code, message=message, is_json=False)
     else:
-        details = status_with_retry(
-            code=failure.code,
-            message=failure.message,
-            retry_after_seconds=failure.retry_after_seconds,
-        )
-    return GrpcAnswer(b"", code=failure.code, message=failure.message, details=details)
+        details = status_with_retry(code=failure.code, message=message, retry_after_seconds=retry)
+    return GrpcAnswer(code=failure.code, message=message, details=details)
