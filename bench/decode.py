@@ -15,12 +15,15 @@ from orrery.kernels.batch import Batch
 from orrery.kernels.decompress import decompress
 from orrery.kernels.gts_input import decode_gts
 from orrery.kernels.line_protocol import decode_line_protocol
+from orrery.kernels.otlp import OtlpOptions, decode_otlp
 from orrery.kernels.remote_write import decode_remote_write_1, decode_remote_write_2
 
 SIZE_BYTES_MAX = 1 << 28
 BUDGET_LINE_NS = 35
 BUDGET_WARP10_NS = 105
 BUDGET_REMOTE_WRITE_NS = 60
+BUDGET_OTLP_NS = 3 * BUDGET_LINE_NS
+OTLP_OPTIONS = OtlpOptions(translation="UnderscoreEscapingWithSuffixes")
 
 
 def cost_ns(bodies: list[bytes], decode: Callable[[bytes], Batch], *, rounds: int) -> float:
@@ -117,6 +120,9 @@ def main() -> None:
     def decode_warp10(body: bytes) -> Batch:
         return decode_gts(body, unit_ns=1000, now_ns=0)
 
+    def decode_metrics(body: bytes) -> Batch:
+        return decode_otlp(body, options=OTLP_OPTIONS)
+
     by_tick, by_series = warp10_bodies(asked.hosts, asked.ticks)
 
     for name, budget_ns, bodies, decode in (
@@ -138,6 +144,7 @@ def main() -> None:
         ("remote write 2.0, snappy", BUDGET_REMOTE_WRITE_NS, version_2, decode_2),
         ("Warp 10, each with its series", BUDGET_WARP10_NS, by_tick, decode_warp10),
         ("Warp 10, continuations", BUDGET_WARP10_NS, by_series, decode_warp10),
+        ("OTLP, protobuf", BUDGET_OTLP_NS, list(tsbs.otlp_bodies(workload)), decode_metrics),
     ):
         cost = cost_ns(bodies, decode, rounds=asked.rounds)
         print(f"{name:30} {cost:6.1f} ns/value (budget {budget_ns})")

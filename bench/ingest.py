@@ -29,6 +29,7 @@ HEADERS: dict[str, dict[str, str]] = {
     "graphite": {},
     "graphite-tcp": {},
     "opentsdb": {"Content-Type": "application/json"},
+    "otlp": {"Content-Type": "application/x-protobuf"},
 }
 NS = 1_000_000_000
 
@@ -108,6 +109,9 @@ def bodies_of(
 ) -> Iterator[bytes]:
     if protocol.startswith("graphite"):
         return tsbs.graphite_bodies(workload, lines_per_body=body_samples or 10_000)
+    if protocol == "otlp":
+        count = max(1, (body_samples or 1000) // len(tsbs.FIELDS))
+        return tsbs.otlp_bodies(workload, hosts_per_body=count)
     if protocol == "line":
         count = max(1, (body_samples or 10_000) // len(tsbs.FIELDS))
         return tsbs.line_bodies(workload, lines_per_body=count)
@@ -136,6 +140,7 @@ def main() -> None:
         "line": product.line_protocol,
         "remote": product.remote_write,
         "opentsdb": product.opentsdb,
+        "otlp": "/v1/metrics",
         "graphite": GRAPHITE_PATH,
         "graphite-tcp": str(peers.free_port()),
     }

@@ -163,6 +163,31 @@ def remote_write_bodies(workload: Workload, *, series_per_body: int = 1000) -> I
             yield bytes(cramjam.snappy.compress_raw(b"".join(parts)))
 
 
+def otlp_bodies(workload: Workload, *, hosts_per_body: int = 100) -> Iterator[bytes]:
+    """OTLP in protobuf: gauges of one resource, the tags as attributes of each point."""
+    attributes = [
+        b"".join(
+            message(7, message(1, key.encode()) + message(2, message(1, value.encode())))
+            for key, value in host.items()
+        )
+        for host in workload.hosts()
+    ]
+    for seconds, values in workload.ticks():
+        time_field = b"\x19" + (seconds * 1_000_000_000).to_bytes(8, "little")
+        doubles = values.astype("<f8").tobytes()
+        for first in range(0, len(attributes), hosts_per_body):
+            metrics = []
+            for column, field in enumerate(FIELDS):
+                points = []
+                for host in range(first, min(first + hosts_per_body, len(attributes))):
+                    at = (host * len(FIELDS) + column) * 8
+                    value = b"\x21" + doubles[at : at + 8]
+                    points.append(message(1, time_field + value + attributes[host]))
+                gauge = message(5, b"".join(points))
+                metrics.append(message(2, message(1, f"cpu_{field}".encode()) + gauge))
+            yield message(1, message(2, b"".join(metrics)))
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """A TSBS query type in PromQL and InfluxQL; ``hours`` back from the end of the data."""

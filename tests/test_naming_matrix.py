@@ -20,6 +20,7 @@ import pytest
 import orrery
 from orrery.errors import Invalid
 from tests.compat.conftest import Programs, Server, free_port
+from tests.kernels import otlp_messages as otlp
 from tests.kernels.prometheus_messages import request_1, request_2
 
 SECOND_NS = 1_000_000_000
@@ -181,6 +182,16 @@ def as_columns(server: Server, tenant: str, point: Point) -> None:
         write_columns(database, point)
 
 
+def as_otlp(server: Server, tenant: str, point: Point) -> None:
+    points = [
+        otlp.number(value, point.labels, time_ns)
+        for time_ns, value in zip(TIMES_NS, VALUES, strict=True)
+    ]
+    body = otlp.request_of(otlp.gauge(point.name, *points))
+    headers = {"Content-Type": "application/x-protobuf", "X-Scope-OrgID": tenant}
+    accepted(server, "/v1/metrics", body, headers)
+
+
 REMOTE_WRITE_1 = as_remote_write(request_1, TYPE_1)
 REMOTE_WRITE_2 = as_remote_write(request_2, TYPE_2)
 EVERY = {"remote write 1": REMOTE_WRITE_1, "remote write 2": REMOTE_WRITE_2,
@@ -194,11 +205,13 @@ WRITES = {GRAPHITE: as_graphite, GRAPHITE_PICKLE: as_graphite_pickle}
 TENANTS = {as_graphite: "of-lines", as_graphite_pickle: "of-pickles"}
 """Of listeners, which nobody can tell another one."""
 PORTS: dict[str, int] = {}
+UNTRANSLATED = {**EVERY, "otlp": as_otlp}
+"""The server is told to translate no names: what OTLP's own are called is another test's matter."""
 WITH_FIELDS = {name: EVERY[name] for name in ("lines 1", "lines 2", "columns")}
 WITH_DATABASES = {name: EVERY[name] for name in ("lines 1", "lines 2")}
 PAIRS = [
     pytest.param(write, point, id=f"{name}-{point.shown}{'-db' if point is DATABASE else ''}")
-    for point, writers in ((PLAIN, EVERY), (UTF8, EVERY), (FIELD, WITH_FIELDS),
+    for point, writers in ((PLAIN, UNTRANSLATED), (UTF8, UNTRANSLATED), (FIELD, WITH_FIELDS),
                            (PLAIN, WORDED), (WORDS, WORDED),
                            (UTF8_FIELD, WITH_FIELDS), (DATABASE, WITH_DATABASES))
     for name, write in writers.items()
@@ -208,7 +221,7 @@ PAIRS = [
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     programs = Programs(tmp_path_factory.mktemp("naming"))
-    options = []
+    options = ["--otlp-translation-strategy", "NoTranslation"]
     for listener in (GRAPHITE, GRAPHITE_PICKLE):
         PORTS[listener] = free_port()
         address = f"127.0.0.1:{PORTS[listener]}={TENANTS[WRITES[listener]]}"

@@ -4,9 +4,14 @@ and clients that npm has.
 Called by `make peers`. Nothing is installed into the system: packages are fetched by apt from the
 machine's own Debian mirror and unpacked below ``build/peers/<suite>``. Versions of the unstable
 suite are pinned; where the mirror no longer has a pinned one, the candidate is taken and said.
+
+Prometheus' translation of OTLP, which Debian's package lacks, is built from its sources where there
+is a Go toolchain (tools/otlp_oracle).
 """
 
 import argparse
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -111,6 +116,53 @@ def unpack(peer: Peer, options: list[str]) -> None:
     stamp.touch()
 
 
+ORACLE = Path(__file__).parent / "otlp_oracle"
+ORACLE_PARTS = (
+    "model",
+    "promql/parser/posrange",
+    "prompb",
+    "storage/remote/otlptranslator",
+    "util/annotations",
+)
+"""Of Prometheus' sources: what its translation of OTLP is made of."""
+
+
+def build_oracle() -> None:
+    """Its package ``config`` would bring in the SDK of every cloud: one struct stands in for it."""
+    target = ROOT / "go"
+    program = target / "usr" / "bin" / "otlp-oracle"
+    if program.exists():
+        return
+    go_mod = (ORACLE / "go.mod").read_text()
+    found = re.search(r"github.com/prometheus/prometheus (v\S+)", go_mod)
+    if found is None:
+        sys.exit("cannot build the OTLP oracle: its go.mod names no Prometheus")
+    module = f"github.com/prometheus/prometheus@{found.group(1)}"
+    told = subprocess.run(
+        ["go", "mod", "download", "-json", module], capture_output=True, text=True, check=True
+    )
+    sources = Path(json.loads(told.stdout)["Dir"])
+    copied = target / "prometheus"
+    shutil.rmtree(copied, ignore_errors=True)
+    for part in ORACLE_PARTS:
+        shutil.copytree(sources / part, copied / part, copy_function=shutil.copyfile)
+        for folder in (copied / part, *(copied / part).rglob("*/")):
+            folder.chmod(0o755)
+    for name in ("go.mod", "go.sum"):
+        shutil.copyfile(sources / name, copied / name)
+    (copied / "config").mkdir()
+    shutil.copyfile(ORACLE / "config.go.stub", copied / "config" / "config.go")
+    # Its go.mod looks for them beside it.
+    shutil.copytree(ORACLE, target / "oracle", dirs_exist_ok=True)
+    program.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run(
+        ["go", "build", "-ldflags", "-s -w", "-o", str(program), "."],
+        cwd=target / "oracle",
+        env={**os.environ, "CGO_ENABLED": "0"},
+        check=True,
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.parse_args()
@@ -127,6 +179,13 @@ def main() -> None:
                 failures += 1
                 print(f"  cannot unpack {peer.package}: {error}")
     failures += install_npm_packages()
+    if shutil.which("go"):
+        print("go: building Prometheus' translation of OTLP", flush=True)
+        try:
+            build_oracle()
+        except (subprocess.CalledProcessError, OSError) as error:
+            failures += 1
+            print(f"  cannot build it: {error}")
     print(f"peers are in {ROOT}" + (f"; {failures} could not be had" if failures else ""))
 
 

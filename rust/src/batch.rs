@@ -5,6 +5,7 @@
 //! sample each; a remote-write series with three samples is one key with three.
 
 use crate::error::{CoreError, Result};
+use crate::otlp::Origins;
 use crate::sample::Kind;
 use crate::series;
 use crate::sides::Sides;
@@ -23,6 +24,7 @@ pub enum Wire {
     OpenTsdbJson = 6,
     OpenTsdbLines = 7,
     Warp10 = 8,
+    Otlp = 9,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +33,7 @@ pub struct Key {
     pub hash: u128,
     /// Where the raw key stands in `body` (its meaning belongs to the wire's decoder).
     pub span: (u32, u32),
-    /// A second span, where the wire needs one (the field's name in a line).
+    /// A second span, where the wire needs one (the field's name in a line), or two numbers.
     pub field: (u32, u32),
     /// 1-based line of the body, or 1-based position of the series; named in errors.
     pub line: u32,
@@ -100,10 +102,14 @@ pub struct Batch {
     pub sides: Sides,
     /// Spans of the symbol table (remote write 2.0 only).
     pub symbols: Vec<(u32, u32)>,
+    /// What keys refer to (OTLP only).
+    pub origins: Option<Box<Origins>>,
     pub metadata: Vec<MetadataRow>,
     pub attributes: Vec<Attributes>,
     /// Lines the decoder itself refused; the rest of the batch is good.
     pub rejected: Vec<Rejection>,
+    /// How many points the decoder refused, listed or not (OTLP only).
+    pub refused_count: u64,
 }
 
 /// Spans are 32 bits wide; the rest of them is room for unescaped strings.
@@ -111,6 +117,9 @@ pub const BODY_BYTES_MAX: usize = 1 << 30;
 
 /// A body with more bad lines than this is refused whole, so that reasons stay bounded.
 pub const REJECTED_MAX: usize = 10_000;
+
+/// Of a body that is not refused for them, so many bad points are listed and the rest counted.
+pub const REJECTED_LISTED_MAX: usize = 1000;
 
 /// How much of a bad line its reason quotes.
 pub const QUOTED_BYTES_MAX: usize = 512;
@@ -135,6 +144,7 @@ impl Batch {
             + size_of_val(&self.kinds[..])
             + self.sides.memory_bytes()
             + size_of_val(&self.symbols[..])
+            + self.origins.as_ref().map_or(0, |one| one.memory_bytes())
     }
 
     /// An empty batch over `body`, which must fit the spans.
@@ -156,9 +166,11 @@ impl Batch {
             kinds: Vec::new(),
             sides: Sides::default(),
             symbols: Vec::new(),
+            origins: None,
             metadata: Vec::new(),
             attributes: Vec::new(),
             rejected: Vec::new(),
+            refused_count: 0,
         })
     }
 
@@ -290,6 +302,11 @@ pub(crate) mod python {
         #[getter]
         fn key_count(&self) -> usize {
             self.0.keys.len()
+        }
+
+        #[getter]
+        fn refused_count(&self) -> u64 {
+            self.0.refused_count
         }
 
         #[getter]

@@ -1,6 +1,7 @@
-//! A walk over protobuf messages without generated code, as remote write needs it.
+//! A walk over protobuf messages without generated code, as remote write and OTLP need it.
 
 use crate::error::{CoreError, Result};
+use crate::key_hash::KeyHasher;
 use crate::varint;
 
 /// Positions in a body.
@@ -120,10 +121,58 @@ impl<'a> Message<'a> {
     }
 }
 
+/// Where the fields of one number stand in a message, as far as they are looked at together.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Stretch {
+    /// From the first of them to the end of the last; empty where there is none.
+    pub span: Span,
+    /// Other fields stand between them.
+    pub is_scattered: bool,
+}
+
+impl Stretch {
+    /// `next` spans one more of the fields, tag included.
+    #[inline]
+    pub fn extend(&mut self, next: Span) {
+        if self.span == (0, 0) {
+            self.span = next;
+            return;
+        }
+        self.is_scattered |= self.span.1 != next.0;
+        self.span.1 = next.1;
+    }
+
+    /// The hash of the fields, `number` being theirs, as they stand one after the other.
+    #[inline]
+    pub fn hash(
+        self,
+        body: &[u8],
+        number: u64,
+        hasher: &KeyHasher,
+        gathered: &mut Vec<u8>,
+    ) -> Result<u128> {
+        if !self.is_scattered {
+            return Ok(hasher.hash(&body[self.span.0 as usize..self.span.1 as usize]));
+        }
+        gathered.clear();
+        let mut message = Message::new(body, self.span);
+        loop {
+            let from = message.at;
+            match message.next_field()? {
+                None => return Ok(hasher.hash(gathered)),
+                Some((found, _)) if found == number => {
+                    gathered.extend_from_slice(&body[from..message.at]);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+}
+
 #[cold]
 pub fn broken(at: usize, cause: &str) -> CoreError {
     CoreError::Invalid(format!(
-        "cannot decode a remote-write body at byte {at}: {cause}"
+        "cannot decode a protobuf body at byte {at}: {cause}"
     ))
 }
 

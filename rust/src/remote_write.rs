@@ -1082,7 +1082,7 @@ mod tests {
             ),
         ] {
             let error = decode_1(body.to_vec()).unwrap_err().to_string();
-            assert_eq!(error, format!("cannot decode a remote-write body {cause}"));
+            assert_eq!(error, format!("cannot decode a protobuf body {cause}"));
         }
     }
 

@@ -61,6 +61,8 @@ pub struct Resolved {
     pub rejected: Vec<Rejection>,
     pub samples_rejected_count: u64,
     pub series_rejected_count: u64,
+    /// Lines with a refusal, listed or not; what stands in no line (line 0) is not among them.
+    pub lines_rejected_count: u64,
     pub new_series_count: u64,
 }
 
@@ -144,10 +146,16 @@ struct Refusals {
     listed: Vec<Rejection>,
     samples_count: u64,
     series_count: u64,
+    lines_count: u64,
+    line_last: u32,
 }
 
 impl Refusals {
+    /// Refusals come in the order of their lines: those of times, then those of series whose times
+    /// are good, so that no line is met by both.
     fn add(&mut self, line: u32, reason: impl FnOnce() -> String) {
+        self.lines_count += u64::from(line != self.line_last && line != 0);
+        self.line_last = line;
         if self.listed.len() < REJECTIONS_LISTED_MAX {
             let reason = reason();
             self.listed.push(Rejection { line, reason });
@@ -241,6 +249,7 @@ impl SeriesTable {
             rejected: refusals.listed,
             samples_rejected_count: refusals.samples_count,
             series_rejected_count: refusals.series_count,
+            lines_rejected_count: refusals.lines_count,
             new_series_count,
         })
     }

@@ -862,6 +862,11 @@ pub(crate) mod python {
         }
 
         #[getter]
+        fn lines_rejected_count(&self) -> u64 {
+            self.0.lines_rejected_count
+        }
+
+        #[getter]
         fn new_series_count(&self) -> u64 {
             self.0.new_series_count
         }

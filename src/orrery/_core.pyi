@@ -102,6 +102,10 @@ class Batch:
         """(1-based line or series, reason) of what the decoder refused; the rest is good."""
 
     @property
+    def refused_count(self) -> int:
+        """How many points the decoder refused, listed or not; only OTLP's counts them."""
+
+    @property
     def metadata(self) -> list[tuple[str, str, str, str]]:
         """(name, kind, help, unit) of metrics, in Prometheus' words."""
 
@@ -587,6 +591,38 @@ def opentsdb_lines_end(text: bytes, start: int) -> int:
     """Where the run of whole lines from ``start`` on ends that ``decode_opentsdb_lines`` takes;
     ``start`` where the line there is another command."""
 
+# --- otlp.rs
+
+@final
+class OtlpOptions:
+    """How OTLP metrics become series: the settings of Prometheus' ``otlp`` section.
+
+    ``translation`` is one of its translation strategies; ``promoted`` are the resource attributes
+    that become labels of every series or, with ``promotes_all_others``, those that do not.
+    """
+
+    def __new__(
+        cls,
+        *,
+        translation: str,
+        promoted: Sequence[str] = (),
+        promotes_all_others: bool = False,
+        keeps_identifying: bool = False,
+        has_scope_labels: bool = False,
+    ) -> OtlpOptions: ...
+
+def decode_otlp(
+    body: bytes,
+    *,
+    options: OtlpOptions,
+    is_json: bool = False,
+    encoding: str = "identity",
+    size_bytes_max: int = ...,
+) -> Batch:
+    """Decodes an ``ExportMetricsServiceRequest``, after taking off ``encoding``; ``Invalid`` where
+    it is broken. Lines are data points, by their 1-based position in the request; line 0 is the
+    ``target_info`` of a resource."""
+
 # --- pages.rs
 
 PAGE_SAMPLES_MAX: int
@@ -708,6 +744,10 @@ class Resolved:
     def samples_rejected_count(self) -> int: ...
     @property
     def series_rejected_count(self) -> int: ...
+    @property
+    def lines_rejected_count(self) -> int:
+        """Lines with a refusal, listed or not; line 0 is none."""
+
     @property
     def new_series_count(self) -> int: ...
     @property

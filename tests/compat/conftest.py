@@ -22,7 +22,7 @@ READY_SECONDS_MAX = 60
 def peer(suite: str, program: str) -> str:
     path = PEERS / suite / "usr" / "bin" / program
     if not path.exists():
-        pytest.skip(f"{program} of Debian {suite} is not unpacked (make peers)")
+        pytest.skip(f"{program} of {suite} is not there (make peers)")
     return str(path)
 
 

@@ -20,6 +20,7 @@ class Batch:
     sample_count = 1
     metadata = ()
     rejected = ()
+    refused_count = 0
 
 
 WRITTEN = Written(

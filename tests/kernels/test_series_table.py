@@ -83,6 +83,7 @@ def test_refusals_name_line_and_reason(
     assert reason in said
     assert resolved.series_rejected_count == series_rejected
     assert resolved.samples_rejected_count == 3 - resolved.sample_count == len(resolved.rejected)
+    assert resolved.lines_rejected_count == len(resolved.rejected)
 
 
 def test_idle_series_leave() -> None:

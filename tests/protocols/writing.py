@@ -84,6 +84,7 @@ class FakeAccept:
                 series_rejected_count=len(rejected),
                 new_series_count=0,
                 rejected=tuple(rejected),
+                lines_rejected_count=len({line for line, _ in rejected if line}),
                 acknowledgement=self.acknowledgement,
                 offset=0,
             )

@@ -27,6 +27,7 @@ sample_future_seconds = 600
 SECOND = 1_700_000_000
 GOOD = f"good,series=1 value=1 {SECOND}000000000"
 PROTOBUF = remote_write.HEADERS
+JSON = {"Content-Type": "application/json"}
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 BOMB = b"\0" * 5_000_000
 READ = "/api/v1/query"
@@ -83,6 +84,22 @@ def gts(status: int, place: str, body: bytes | str, path: str = "update", **head
 def get(status: int, place: str, path: str, **headers: str) -> Case:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Case(status, place, "GET", path, None, named)
+
+
+def otlp(status: int, place: str, body: bytes | str, **headers: str) -> Case:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Case(status, place, "POST", "/v1/metrics", body, {**JSON, **named})
+
+
+def points(*attributes: dict[str, object], time: object = f"{SECOND}000000000") -> str:
+    """A request with one data point."""
+    point = {"timeUnixNano": time, "asDouble": 1.5, "attributes": attributes}
+    metric = {"name": "room", "gauge": {"dataPoints": [point]}}
+    return json.dumps({"resourceMetrics": [{"scopeMetrics": [{"metrics": [metric]}]}]})
+
+
+def attribute(key: str, value: str) -> dict[str, object]:
+    return {"key": key, "value": {"stringValue": value}}
 
 
 CASES = {
@@ -202,6 +219,24 @@ CASES = {
     "sample beyond 64 bits of nanoseconds": remote(
         400, "time", proto(({"__name__": "m"}, [(2**62, 1.0)]))
     ),
+    # --- OTLP
+    "OTLP that is no JSON": otlp(400, "line 1 column 1", "up 1"),
+    "OTLP of another shape": otlp(400, "an array in resource_metrics", '{"resourceMetrics": 1}'),
+    "OTLP nested too deep": otlp(400, "EOF", '{"x":' + "[" * 100_000),
+    "OTLP with a bad number": otlp(400, "time_unix_nano", points(time="soon")),
+    "OTLP without a time": otlp(400, "time_unix_nano is missing", points(time=0)),
+    "OTLP in the far future": otlp(400, "future", points(time=2**62)),
+    "OTLP with too many attributes": otlp(
+        400, "30", points(*(attribute(f"a{n}", "x") for n in range(40)))
+    ),
+    "OTLP with very many attributes": otlp(
+        400, "attributes_max 1024", points(*(attribute(f"a{n}", "x") for n in range(2000)))
+    ),
+    "OTLP with a long attribute": otlp(400, "200", points(attribute("a", "x" * 300))),
+    "OTLP with a reserved label": otlp(400, "__rp__", points(attribute("__rp__", "x"))),
+    "OTLP in an unknown encoding": otlp(415, "br", points(), Content_Encoding="br"),
+    "OTLP bomb": otlp(413, "4000000", gzip.compress(BOMB), Content_Encoding="gzip"),
+    "OTLP in broken gzip": otlp(400, "gzip", b"\x1f\x8b broken", Content_Encoding="gzip"),
     # --- PromQL
     "no query": get(400, "query", READ),
     "empty query": get(400, "query", f"{READ}?query="),

@@ -19,6 +19,10 @@ from pathlib import Path
 import cramjam
 import numpy as np
 import pytest
+from google.protobuf.json_format import MessageToJson
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
 
 from orrery.errors import OrreryError
 from orrery.kernels import pages
@@ -33,6 +37,7 @@ from orrery.kernels.line_protocol import decode_line_protocol
 from orrery.kernels.log_frames import encode_frames, find_witness, scan_frames
 from orrery.kernels.opentsdb import decode_opentsdb, echo_opentsdb
 from orrery.kernels.opentsdb_lines import decode_opentsdb_lines, opentsdb_lines_end
+from orrery.kernels.otlp import OtlpOptions, decode_otlp
 from orrery.kernels.record import (
     decode_attributes,
     decode_delete,
@@ -47,6 +52,7 @@ from orrery.kernels.series_table import SeriesTable
 from orrery.languages.promql.parse import parse
 from orrery.store.documents import decode_document, encode_document
 from orrery.store.manifest import Manifest
+from tests.kernels import otlp_messages as otlp
 from tests.kernels.prometheus_messages import request_1, request_2
 from tests.kernels.test_record import golden_records
 
@@ -167,6 +173,30 @@ def remote_write(decode: Callable[..., object]) -> Callable[[bytes], None]:
     return call
 
 
+def otlp_metrics(*, is_json: bool) -> Callable[[bytes], None]:
+    def call(body: bytes) -> None:
+        batch = decode_otlp(body, options=OTLP_OPTIONS, is_json=is_json, size_bytes_max=BYTES_MAX)
+        for key in range(min(batch.key_count, 100)):
+            with contextlib.suppress(OrreryError):
+                batch.canonical(key)
+
+    return call
+
+
+def otlp_requests() -> list[ExportMetricsServiceRequest]:
+    kinds = [
+        otlp.gauge("room.temperature", otlp.number(21.5, {"floor": 2, "a": [1, {"b": b"x"}]})),
+        otlp.total("orders", otlp.number(7, {"kind": "new"}), otlp.number(None, flags=1)),
+        otlp.histogram("latency", [0.5, 1, 5], [1, 2, 3, 4], {"x": "y"}, unit="s"),
+        otlp.summary("sizes", {0.0: 1.0, 0.5: 2.0}, unit="By"),
+        otlp.exponential("native"),
+    ]
+    scope = {"name": "lib", "version": "1", "attributes": {"a": 1.5}}
+    given = {"service.name": "shop", "host.name": "h", "pid": 7}
+    whole = otlp.resource(*kinds, given=given, scope=scope)
+    return [otlp.request(whole), otlp.request(whole, otlp.resource(kinds[0]))]
+
+
 def inflate(encoding: str) -> Callable[[bytes], None]:
     def call(body: bytes) -> None:
         assert len(decompress(encoding, body, size_bytes_max=BYTES_MAX)) <= BYTES_MAX
@@ -223,6 +253,9 @@ def messages() -> tuple[list[bytes], list[bytes]]:
     return [request_1(series), request_1(series * 9)], [request_2(series), request_2(series * 9)]
 
 
+OTLP_OPTIONS = OtlpOptions(
+    translation="UnderscoreEscapingWithSuffixes", promotes_all_others=True, has_scope_labels=True
+)
 LINES = [
     b"cpu,host=a,dc=b usage=1.5,idle=2i,busy=3u,up=t 1700000000000000000",
     b'# note\nm\\ n,t\\,a=b\\=c f="a \\"b\\" c",g=1e10\nm f=1 2\n\nx y=-0.5',
@@ -270,6 +303,16 @@ def decoders(folder: Path) -> dict[str, tuple[Callable[[bytes], None], Sequence[
         "opentsdb lines": (opentsdb_lines, PUTS, mutated),
         "remote write 1": (remote_write(decode_remote_write_1), version_1, snappy),
         "remote write 2": (remote_write(decode_remote_write_2), version_2, snappy),
+        "otlp": (
+            otlp_metrics(is_json=False),
+            [message.SerializeToString() for message in otlp_requests()],
+            mutated,
+        ),
+        "otlp json": (
+            otlp_metrics(is_json=True),
+            [MessageToJson(message, indent=None).encode() for message in otlp_requests()],
+            mutated,
+        ),
         "gzip": (inflate("gzip"), LINES, mutated_inside(gzip.compress)),
         "snappy": (inflate("snappy"), LINES, snappy),
         "zstd": (inflate("zstd"), LINES, zstd),

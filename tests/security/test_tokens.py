@@ -37,6 +37,7 @@ DELETES = "/admin/tsdb/"
 WRITES = (
     "/write",
     "/graphite/metrics",
+    "/v1/metrics",
     "/put",
     "/put/",
     "/rollup",

@@ -25,6 +25,7 @@ class FakeResolved:
     rejected: tuple = ()
     samples_rejected_count: int = 0
     series_rejected_count: int = 0
+    lines_rejected_count: int = 0
     new_series_count: int = 0
 
     @property

@@ -35,9 +35,11 @@ pub fn batch(keys: &[TestKey]) -> Batch {
         kinds: Vec::new(),
         sides: crate::sides::Sides::default(),
         symbols: Vec::new(),
+        origins: None,
         metadata: Vec::new(),
         attributes: Vec::new(),
         rejected: Vec::new(),
+        refused_count: 0,
     };
     for (line, (canonical, samples)) in keys.iter().enumerate() {
         let from = batch.body.len() as u32;

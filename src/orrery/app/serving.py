@@ -112,7 +112,15 @@ async def _serving(
         events=events,
     )
     sockets = socket_servers(
-        engine, executors, settings, listener.certificate, telemetry, events, clock
+        engine,
+        executors,
+        settings,
+        listener.certificate,
+        telemetry,
+        events,
+        clock,
+        chance,
+        budget,
     )
     agents = agents_of(engine, settings, events, clock)
     try:

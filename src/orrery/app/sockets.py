@@ -2,11 +2,12 @@
 
 from orrery.app.engine import Engine
 from orrery.app.executors import Executors
-from orrery.app.wires import access_of, datagrams, streams, writing_of
-from orrery.clock import Clock
+from orrery.app.wires import access_of, calls, datagrams, streams, writing_of
+from orrery.clock import Chance, Clock
 from orrery.ingest.parts import SocketParts
 from orrery.server.datagrams import DatagramServer
-from orrery.server.limits import datagram_limits, stream_limits
+from orrery.server.grpc import GrpcServer
+from orrery.server.limits import Budget, datagram_limits, grpc_limits, stream_limits
 from orrery.server.streams import StreamServer
 from orrery.server.tls import Certificate
 from orrery.settings import Settings
@@ -21,7 +22,9 @@ def socket_servers(
     telemetry: Telemetry,
     events: Events,
     clock: Clock,
-) -> tuple[StreamServer, DatagramServer]:
+    chance: Chance,
+    budget: Budget,
+) -> tuple[StreamServer | DatagramServer | GrpcServer, ...]:
     access = access_of(engine, settings, telemetry, clock)
     parts = SocketParts(
         writing=writing_of(engine, executors, settings, access, clock),
@@ -43,5 +46,16 @@ def socket_servers(
             limits=datagram_limits(settings),
             telemetry=telemetry,
             events=events,
+        ),
+        *(
+            GrpcServer(
+                wire=wire,
+                limits=grpc_limits(settings),
+                budget=budget,
+                chance=chance,
+                telemetry=telemetry,
+                events=events,
+            )
+            for wire in calls(parts)
         ),
     )

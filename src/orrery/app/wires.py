@@ -23,6 +23,9 @@ from orrery.protocols.influxdb import write as influxdb_write
 from orrery.protocols.opentsdb import put as opentsdb_put
 from orrery.protocols.opentsdb import status as opentsdb_status
 from orrery.protocols.opentsdb import telnet as opentsdb_telnet
+from orrery.protocols.otlp import export as otlp_export
+from orrery.protocols.otlp import write as otlp_write
+from orrery.protocols.otlp.storing import options_of
 from orrery.protocols.prometheus import reads as prometheus_reads
 from orrery.protocols.prometheus import write as prometheus_write
 from orrery.protocols.prometheus.parts import Parts
@@ -31,7 +34,9 @@ from orrery.protocols.warp10.parts import Parts as Warp10Parts
 from orrery.protocols.warp10.times import UNITS_NS
 from orrery.query.cache import ResultCache
 from orrery.server.datagrams import DatagramWire
+from orrery.server.grpc import GrpcWire
 from orrery.server.http import Route
+from orrery.server.listen import TcpListener, parse_address
 from orrery.server.streams import StreamWire
 from orrery.settings import Settings
 from orrery.store.layout import DataDirectory
@@ -67,6 +72,7 @@ def routes(
         *influxdb_status.routes(version=VERSION),
         *opentsdb_put.routes(writing),
         *opentsdb_status.routes(writing, version=VERSION),
+        *otlp_write.routes(writing, options_of(settings)),
         *prometheus_reads.routes(_reading(engine, access, settings, telemetry, clock)),
         *warp10.routes(_warp10(engine, writing, settings)),
         *operations.routes(
@@ -87,7 +93,8 @@ def routes(
 
 def addresses(settings: Settings) -> list[str]:
     """Of all wires that are no HTTP."""
-    return [*graphite_sockets.addresses(settings), *settings.opentsdb_telnet]
+    called = [settings.otlp_grpc] if settings.otlp_grpc else []
+    return [*graphite_sockets.addresses(settings), *settings.opentsdb_telnet, *called]
 
 
 def streams(parts: SocketParts) -> list[StreamWire]:
@@ -103,6 +110,16 @@ def datagrams(parts: SocketParts) -> list[DatagramWire]:
     return graphite_sockets.datagrams(parts)
 
 
+def calls(parts: SocketParts) -> list[GrpcWire]:
+    """Wires that speak gRPC."""
+    settings = parts.settings
+    if not settings.otlp_grpc:
+        return []
+    host, port = parse_address(settings.otlp_grpc)
+    listener = TcpListener(host, port, parts.certificate)
+    return [otlp_export.wire(listener, parts.writing, options_of(settings))]
+
+
 LINKS = (
     ("/api/v1/query", "PromQL, as Prometheus serves it"),
     ("/api/v1/write", "Prometheus remote write 1.0 and 2.0"),
@@ -111,6 +128,7 @@ LINKS = (
     ("/api/v2/write", "InfluxDB line protocol, version 2"),
     ("/api/put", "OpenTSDB data points as JSON"),
     ("/api/v0/update", "Warp 10, with /meta, /find, /fetch and /delete"),
+    ("/v1/metrics", "OTLP metrics, protobuf and JSON"),
 )
 
 

@@ -357,4 +357,5 @@ class Accept:
             rejected=tuple(resolved.rejected),
             acknowledgement=self._durable_class if durable else MEMORY,
             offset=offset,
+            lines_rejected_count=resolved.lines_rejected_count,
         )

@@ -33,6 +33,8 @@ class Written(Struct, frozen=True):
     """``fsynced``, ``memory`` or ``replicated``."""
     offset: int | None
     """Of the log record; None where nothing was left to log."""
+    lines_rejected_count: int = 0
+    """Lines with a refusal, whether ``rejected`` lists them or not; line 0 is none."""
 
 
 class Accept(Protocol):

@@ -61,6 +61,21 @@ def stream_limits(settings: Settings) -> StreamLimits:
     return StreamLimits(**{name: getattr(settings, f"stream_{name}") for name in names})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrpcLimits:
+    """Those of HTTP, which gRPC keeps to as well."""
+
+    body_bytes_max: int
+    body_seconds_max: float
+    header_bytes_max: int
+    grace_seconds: float
+
+
+def grpc_limits(settings: Settings) -> GrpcLimits:
+    names = [field.name for field in fields(GrpcLimits)]
+    return GrpcLimits(**{name: getattr(settings, f"http_{name}") for name in names})
+
+
 def datagram_limits(settings: Settings) -> DatagramLimits:
     names = [field.name for field in fields(DatagramLimits)]
     return DatagramLimits(**{name: getattr(settings, f"datagram_{name}") for name in names})

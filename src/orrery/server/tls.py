@@ -15,6 +15,8 @@ class Certificate:
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
         self.context.set_alpn_protocols(["http/1.1"])
+        self.pem = (b"", b"")
+        """Key and chain, for what makes contexts of its own."""
         self.reload()
 
     def reload(self) -> None:
@@ -22,6 +24,7 @@ class Certificate:
         # A chain that does not fit its key must not reach the context that is serving.
         self._load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
         self._load(self.context)
+        self.pem = (self._key_file.read_bytes(), self._certificate_file.read_bytes())
 
     def _load(self, context: ssl.SSLContext) -> None:
         try:

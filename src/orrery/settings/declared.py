@@ -13,6 +13,9 @@ MIB = 1024 * KIB
 GIB = 1024 * MIB
 
 Acknowledgement = Literal["fsynced", "memory"]
+TranslationStrategy = Literal[
+    "UnderscoreEscapingWithSuffixes", "NoUTF8EscapingWithSuffixes", "NoTranslation"
+]
 
 
 class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -307,6 +310,36 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         float, Meta(ge=0, description="writes each tenant's usage as series this often; 0: never")
     ] = 60.0
 
+    otlp_grpc: Annotated[
+        str,
+        Meta(
+            description="address OTLP is served on over gRPC, `host:port` (4317 is usual); "
+            "empty: nowhere; needs `pip install 'orrery-db[grpc]'`"
+        ),
+    ] = ""
+    otlp_translation_strategy: Annotated[
+        TranslationStrategy,
+        Meta(description="how OTLP metrics and attributes are called, as Prometheus 3 does"),
+    ] = "UnderscoreEscapingWithSuffixes"
+    otlp_promote_resource_attributes: Annotated[
+        tuple[str, ...],
+        Meta(description="OTLP resource attributes that become labels of every series"),
+    ] = ()
+    otlp_promote_all_resource_attributes: Annotated[
+        bool, Meta(description="all of them do, but for those to ignore")
+    ] = False
+    otlp_ignore_resource_attributes: Annotated[
+        tuple[str, ...],
+        Meta(description="OTLP resource attributes that do not, where all others do"),
+    ] = ()
+    otlp_keep_identifying_resource_attributes: Annotated[
+        bool,
+        Meta(description="`target_info` repeats service.name, .namespace and .instance.id"),
+    ] = False
+    otlp_promote_scope_metadata: Annotated[
+        bool, Meta(description="OTLP scopes become `otel_scope_*` labels of every series")
+    ] = False
+
     limits: Limits = msgspec.field(default_factory=Limits)
 
     def __post_init__(self) -> None:
@@ -318,3 +351,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError("graphite_tls needs tls_certificate_file and tls_key_file")
         if self.opentsdb_telnet_tls and self.tls_certificate_file is None:
             raise ValueError("opentsdb_telnet_tls needs tls_certificate_file and tls_key_file")
+        if self.otlp_promote_all_resource_attributes and self.otlp_promote_resource_attributes:
+            raise ValueError(
+                "otlp_promote_all_resource_attributes and otlp_promote_resource_attributes "
+                "exclude each other"
+            )
+        if self.otlp_ignore_resource_attributes and not self.otlp_promote_all_resource_attributes:
+            raise ValueError(
+                "otlp_ignore_resource_attributes needs otlp_promote_all_resource_attributes"
+            )
