@@ -20,7 +20,7 @@ use std::borrow::Cow;
 type Span = (u32, u32);
 type Cause = Cow<'static, str>;
 
-/// Each value takes at least so many bytes, which bounds what is laid out at once.
+/// Of one with few tags: columns are laid out for so many, and grow where there are more.
 const DATA_POINT_BYTES_ABOUT: usize = 128;
 
 /// Decodes the body of a put request: one data point, or an array of them.
@@ -112,50 +112,50 @@ fn each(body: &[u8], mut take: impl FnMut(u32, Point) -> Result<()>) -> Result<(
         layout: None,
     };
     let mut position = 1;
-    let explained = |broken: Broken, position: u32| {
-        CoreError::Invalid(format!(
-            "{BROKEN}{} at byte {}, in data point {position}",
-            broken.cause, broken.at
-        ))
-    };
-    let is_array = match reader.scanner.peek() {
-        Some(b'[') => true,
-        Some(b'{') => false,
-        None => return Err(CoreError::Invalid("Missing request content".into())),
-        Some(_) => {
-            return Err(CoreError::Invalid(
-                "The JSON must start as an object or an array".into(),
-            ));
-        }
-    };
-    if is_array {
-        reader.scanner.at += 1;
-        if reader.scanner.peek() == Some(b']') {
-            return Err(CoreError::Invalid("No datapoints found in content".into()));
-        }
-    }
+    let is_array = begin(&mut reader.scanner)?;
     loop {
         let point = match reader.known_point() {
             Some(point) => point,
-            None => reader
-                .point()
-                .map_err(|broken| explained(broken, position))?,
+            None => reader.point().map_err(|broken| told(&broken, position))?,
         };
         take(position, point)?;
-        if !is_array
-            || !reader
+        let more = is_array
+            && reader
                 .scanner
                 .next_item(b']')
-                .map_err(|b| explained(b, position))?
-        {
+                .map_err(|one| told(&one, position))?;
+        if !more {
             break;
         }
         position = position.saturating_add(1);
     }
-    reader
-        .scanner
-        .end()
-        .map_err(|broken| explained(broken, position))
+    let end = reader.scanner.end();
+    end.map_err(|broken| told(&broken, position))
+}
+
+/// Steps into the body; tells whether it is an array.
+fn begin(scanner: &mut Scanner) -> Result<bool> {
+    let reason = match scanner.peek() {
+        Some(b'{') => return Ok(false),
+        Some(b'[') => {
+            scanner.at += 1;
+            if scanner.peek() != Some(b']') {
+                return Ok(true);
+            }
+            "No datapoints found in content"
+        }
+        Some(_) => "The JSON must start as an object or an array",
+        None => "Missing request content",
+    };
+    Err(CoreError::Invalid(reason.into()))
+}
+
+#[cold]
+fn told(broken: &Broken, position: u32) -> CoreError {
+    CoreError::Invalid(format!(
+        "{BROKEN}{} at byte {}, in data point {position}",
+        broken.cause, broken.at
+    ))
 }
 
 /// How the reason begins where a body is no JSON, or not of the right shape.

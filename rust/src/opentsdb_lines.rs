@@ -74,7 +74,7 @@ fn is_blank(byte: u8) -> bool {
 }
 
 /// What stands between blanks.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Words<'a>(&'a [u8]);
 
 impl<'a> Words<'a> {
@@ -123,7 +123,7 @@ struct Sample<'a> {
 /// What a line says behind its command, or why it is refused.
 #[inline]
 fn sample(mut words: Words<'_>) -> std::result::Result<Sample<'_>, String> {
-    let all = words;
+    let all = words.clone();
     let arguments = (words.next(), words.next(), words.next());
     let tags = words.rest();
     let (Some(metric), Some(timestamp), Some(value)) = arguments else {
