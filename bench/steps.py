@@ -15,7 +15,7 @@ import tsbs
 from orrery.kernels.compaction import write_block
 from orrery.kernels.head import Head
 from orrery.kernels.line_protocol import decode_line_protocol
-from orrery.kernels.log_frames import encode_frames
+from orrery.kernels.log_frames import frame_headers
 from orrery.kernels.remote_write import decode_remote_write_1
 from orrery.kernels.series_table import ResolveBounds, SeriesTable
 
@@ -56,7 +56,7 @@ def ingest(steps: Steps, table: SeriesTable, head: Head, body: bytes, offset: in
     resolved = table.resolve("bench", batch, defaults=[], forced=[], bounds=BOUNDS)
     steps.done("resolve")
     record = resolved.record(1)
-    encode_frames([record], offset=offset, synced=0)
+    frame_headers([record], offset=offset, synced=0)
     steps.done("record and frame")
     head.apply(resolved, offset)
     steps.done("apply")
@@ -75,7 +75,7 @@ def flush(steps: Steps, head: Head, next_offset: int, folder: Path) -> None:
             folder / f"{effort}-{next_offset}",
             min_ns=0,
             max_ns=2**62,
-            keep_from_ns={},
+            keep={},
             effort=effort,
         )
         steps.done(f"flush, {effort}")
