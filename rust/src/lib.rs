@@ -67,6 +67,7 @@ pub mod selector;
 pub mod series;
 pub mod series_store;
 pub mod series_table;
+pub mod snappy;
 pub mod snapshot;
 pub mod source;
 pub mod stripe;
