@@ -4,6 +4,7 @@
 //! allocated where the format tells the size, and while streaming where it does not.
 
 use crate::error::{CoreError, Result};
+use crate::snappy;
 use flate2::bufread::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use std::io::Read;
 
@@ -39,7 +40,7 @@ fn plain(body: &[u8], size_bytes_max: usize) -> Result<Vec<u8>> {
 }
 
 fn snappy(body: &[u8], size_bytes_max: usize) -> Result<Vec<u8>> {
-    let size = snap::raw::decompress_len(body).map_err(|error| broken("snappy", body, &error))?;
+    let (size, _) = snappy::header(body).map_err(|error| broken("snappy", body, &error))?;
     if size > size_bytes_max {
         return Err(too_large("snappy", body, size_bytes_max));
     }
@@ -50,9 +51,7 @@ fn snappy(body: &[u8], size_bytes_max: usize) -> Result<Vec<u8>> {
             &format!("the header claims {size} bytes, more than the body can hold"),
         ));
     }
-    snap::raw::Decoder::new()
-        .decompress_vec(body)
-        .map_err(|error| broken("snappy", body, &error))
+    snappy::decompress(body).map_err(|error| broken("snappy", body, &error))
 }
 
 fn zstd(body: &[u8], size_bytes_max: usize) -> Result<Vec<u8>> {

@@ -87,6 +87,7 @@ pub mod series;
 pub mod series_store;
 pub mod series_table;
 pub mod sides;
+pub mod snappy;
 pub mod snapshot;
 pub mod source;
 pub mod stripe;

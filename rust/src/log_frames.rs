@@ -17,16 +17,15 @@ pub struct Frame {
     pub synced: u32,
 }
 
-/// Appends one frame.
-pub fn put_frame(out: &mut Vec<u8>, offset: u64, synced: u32, payload: &[u8]) {
-    let at = out.len();
-    out.extend_from_slice(&[0; 4]);
-    out.extend_from_slice(&(payload.len() as u32).to_le_bytes());
-    out.extend_from_slice(&offset.to_le_bytes());
-    out.extend_from_slice(&synced.to_le_bytes());
-    out.extend_from_slice(payload);
-    let checksum = crc32c::crc32c(&out[at + 4..]);
-    out[at..at + 4].copy_from_slice(&checksum.to_le_bytes());
+/// What stands before `payload` in its frame.
+pub fn frame_header(offset: u64, synced: u32, payload: &[u8]) -> [u8; FRAME_HEADER_BYTES] {
+    let mut header = [0; FRAME_HEADER_BYTES];
+    header[4..8].copy_from_slice(&(payload.len() as u32).to_le_bytes());
+    header[8..16].copy_from_slice(&offset.to_le_bytes());
+    header[16..20].copy_from_slice(&synced.to_le_bytes());
+    let checksum = crc32c::crc32c_append(crc32c::crc32c(&header[4..]), payload);
+    header[..4].copy_from_slice(&checksum.to_le_bytes());
+    header
 }
 
 fn u32_at(data: &[u8], at: usize) -> Option<u32> {
@@ -100,27 +99,25 @@ pub(crate) mod python {
     #[pyfunction]
     #[pyo3(signature = (records, *, offset, synced))]
     #[allow(clippy::needless_pass_by_value)] // as pyo3 hands it over
-    fn encode_frames(
-        py: Python<'_>,
+    fn frame_headers<'py>(
+        py: Python<'py>,
         records: Vec<PyBackedBytes>,
         offset: u64,
         synced: u32,
-    ) -> PyResult<Bound<'_, PyBytes>> {
+    ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
         if records
             .iter()
             .any(|record| record.len() > u32::MAX as usize)
         {
             return Err(PyValueError::new_err("a record is longer than 4 GiB"));
         }
-        let bytes = py.detach(|| {
-            let size = records.iter().map(|r| r.len() + FRAME_HEADER_BYTES).sum();
-            let mut out = Vec::with_capacity(size);
-            for (record, at) in records.iter().zip(offset..) {
-                super::put_frame(&mut out, at, synced, record);
-            }
-            out
+        let headers: Vec<[u8; FRAME_HEADER_BYTES]> = py.detach(|| {
+            let numbered = records.iter().zip(offset..);
+            numbered
+                .map(|(record, at)| super::frame_header(at, synced, record))
+                .collect()
         });
-        Ok(PyBytes::new(py, &bytes))
+        Ok(headers.iter().map(|one| PyBytes::new(py, one)).collect())
     }
 
     #[pyfunction]
@@ -145,7 +142,7 @@ pub(crate) mod python {
     }
 
     pub fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        module.add_function(wrap_pyfunction!(encode_frames, module)?)?;
+        module.add_function(wrap_pyfunction!(frame_headers, module)?)?;
         module.add_function(wrap_pyfunction!(scan_frames, module)?)?;
         module.add_function(wrap_pyfunction!(find_witness, module)?)
     }
@@ -160,7 +157,8 @@ mod tests {
         let mut out = Vec::new();
         for (at, record) in records.iter().enumerate() {
             let synced = out.len() as u32;
-            put_frame(&mut out, 7 + at as u64, synced, record);
+            out.extend_from_slice(&frame_header(7 + at as u64, synced, record));
+            out.extend_from_slice(record);
         }
         out
     }

@@ -161,10 +161,12 @@ impl BitWriter {
         debug_assert!(width <= LOADED_BITS && (width == 64 || value >> width == 0));
         self.word = self.word << width | value;
         self.filled += width;
-        while self.filled >= 8 {
-            self.filled -= 8;
-            self.bytes.push((self.word >> self.filled) as u8);
-        }
+        // All eight bytes at once, and off again what is not whole: cheaper than byte by byte.
+        let aligned = self.word.checked_shl(64 - self.filled).unwrap_or(0);
+        let end = self.bytes.len() + self.filled as usize / 8;
+        self.bytes.extend_from_slice(&aligned.to_be_bytes());
+        self.bytes.truncate(end);
+        self.filled %= 8;
     }
 
     /// The bytes, the last one padded with zeros.

@@ -33,7 +33,7 @@ impl Kinds {
     pub fn of(kinds: &[Kind]) -> Self {
         match kinds.first() {
             None => Self::Constant(Kind::Float64),
-            Some(&first) if kinds.iter().all(|&kind| kind == first) => Self::Constant(first),
+            Some(&first) if all(kinds, |&kind| kind == first) => Self::Constant(first),
             Some(_) => Self::Each(kinds.to_vec()),
         }
     }
@@ -44,6 +44,12 @@ impl Kinds {
             Self::Each(kinds) => kinds.iter().any(|kind| kind.uses_heap()),
         }
     }
+}
+
+/// Whether all are so. None is skipped: looking at all is faster than to stop at the first that is
+/// not, as hardly one is in the columns of a write.
+pub fn all<T>(column: &[T], is_so: impl Fn(&T) -> bool) -> bool {
+    column.iter().filter(|&one| !is_so(one)).count() == 0
 }
 
 /// Columns of samples, key by key as in a batch.
@@ -103,9 +109,7 @@ pub fn encode_samples(
     let size = view.ids.len() * 20 + columns.values.len() * 12 + columns.heap.len() + defined;
     let mut writer = Writer::new(RecordKind::Samples, size);
     writer.column(column::SERIES_IDS, 0, RAW, view.ids.len(), |out| {
-        for id in view.ids {
-            out.extend_from_slice(&id.to_le_bytes());
-        }
+        put_all(out, view.ids, |id| id.to_le_bytes());
     });
     if let Some(key_series) = view.key_series {
         writer.column(column::KEY_SERIES, 0, VARINT, key_series.len(), |out| {
@@ -117,9 +121,7 @@ pub fn encode_samples(
     write_counts(&mut writer, &columns.key_ends);
     write_times(&mut writer, column::TIMES, &columns.times_ns);
     writer.column(column::VALUES, 0, RAW, columns.values.len(), |out| {
-        for bits in &columns.values {
-            out.extend_from_slice(&bits.to_le_bytes());
-        }
+        put_all(out, &columns.values, |bits| bits.to_le_bytes());
     });
     write_kinds(&mut writer, &columns.kinds, columns.values.len());
     if !columns.heap.is_empty() {
@@ -132,6 +134,19 @@ pub fn encode_samples(
     }
     write_sides(&mut writer, &columns.sides);
     writer.finish(tenant, epoch, shards)
+}
+
+/// Appends numbers of one width. Made room for at once, they are copied many at a time.
+fn put_all<T: Copy, const N: usize>(
+    out: &mut Vec<u8>,
+    numbers: &[T],
+    bytes: impl Fn(T) -> [u8; N],
+) {
+    let start = out.len();
+    out.resize(start + numbers.len() * N, 0);
+    for (place, &number) in out[start..].chunks_exact_mut(N).zip(numbers) {
+        place.copy_from_slice(&bytes(number));
+    }
 }
 
 fn write_counts(writer: &mut Writer, key_ends: &[u32]) {
@@ -158,7 +173,7 @@ fn write_counts(writer: &mut Writer, key_ends: &[u32]) {
 
 pub(crate) fn write_times(writer: &mut Writer, id: u16, times_ns: &[i64]) {
     let first = times_ns.first().copied().unwrap_or(0);
-    let constant = times_ns.iter().all(|&time_ns| time_ns == first);
+    let constant = all(times_ns, |&time_ns| time_ns == first);
     let encoding = if constant { CONSTANT } else { DELTA };
     writer.column(id, 0, encoding, times_ns.len(), |out| {
         if constant {

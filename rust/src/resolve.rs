@@ -6,7 +6,7 @@ use crate::batch::{Batch, Key, Rejection};
 use crate::error::{CoreError, Result};
 use crate::pending::Part;
 use crate::prefetch::prefetch;
-use crate::record_samples::{Columns, Kinds, SamplesView, encode_samples};
+use crate::record_samples::{Columns, Kinds, SamplesView, all, encode_samples};
 use crate::row_keys::Run;
 use crate::sample::payload;
 use crate::series::{SeriesId, SeriesView};
@@ -259,10 +259,7 @@ impl Work<'_> {
     fn check_times(&mut self) {
         let (from, until) = (self.bounds.time_min_ns, self.bounds.time_max_ns);
         let times_ns = &self.batch.times_ns;
-        if times_ns
-            .iter()
-            .all(|time_ns| (from..=until).contains(time_ns))
-        {
+        if all(times_ns, |time_ns| (from..=until).contains(time_ns)) {
             return;
         }
         let inside = |time_ns: &i64| (from..=until).contains(time_ns);

@@ -315,7 +315,7 @@ impl Arena {
             }
         }
         if !is_ascending(&run.times_ns) {
-            (run.times_ns, run.values) = settle(&run.times_ns, &run.values);
+            settle(&mut run.times_ns, &mut run.values);
         }
         if kind & SIDED != 0 {
             self.take_sides(&mut run);
@@ -541,23 +541,79 @@ impl Stripe {
     }
 }
 
+/// What senders beside one another send stands a few places off.
+const SHIFTS_PER_SAMPLE_MAX: usize = 8;
+
 /// Sorts by time; at an equal time the later arrival stays.
-fn settle(times_ns: &[i64], values: &[u64]) -> (Vec<i64>, Vec<u64>) {
-    let mut rows: Vec<(i64, u64)> = times_ns
-        .iter()
-        .copied()
-        .zip(values.iter().copied())
-        .collect();
-    rows.sort_by_key(|(time_ns, _)| *time_ns);
-    let mut settled: (Vec<i64>, Vec<u64>) = (Vec::new(), Vec::new());
-    for (time_ns, bits) in rows {
-        if settled.0.last() == Some(&time_ns) {
-            settled.1.pop();
-            settled.1.push(bits);
-        } else {
-            settled.0.push(time_ns);
-            settled.1.push(bits);
+fn settle(times_ns: &mut Vec<i64>, values: &mut Vec<u64>) {
+    if !insert_in_order(times_ns, values) {
+        let mut rows: Vec<(i64, u64)> = times_ns.drain(..).zip(values.drain(..)).collect();
+        rows.sort_by_key(|(time_ns, _)| *time_ns);
+        (*times_ns, *values) = rows.into_iter().unzip();
+    }
+    let mut kept = 0;
+    for at in 0..times_ns.len() {
+        if times_ns.get(at + 1) != Some(&times_ns[at]) {
+            (times_ns[kept], values[kept]) = (times_ns[at], values[at]);
+            kept += 1;
         }
     }
-    settled
+    times_ns.truncate(kept);
+    values.truncate(kept);
+}
+
+/// Moves each sample before the later ones among those that came before it; gives up, with equal
+/// times still as they came, where samples are far from their places.
+fn insert_in_order(times_ns: &mut [i64], values: &mut [u64]) -> bool {
+    let mut shifts_left = times_ns.len() * SHIFTS_PER_SAMPLE_MAX;
+    for at in 1..times_ns.len() {
+        let (time_ns, bits) = (times_ns[at], values[at]);
+        let mut place = at;
+        while place > 0 && times_ns[place - 1] > time_ns {
+            (times_ns[place], values[place]) = (times_ns[place - 1], values[place - 1]);
+            place -= 1;
+        }
+        (times_ns[place], values[place]) = (time_ns, bits);
+        let Some(left) = shifts_left.checked_sub(at - place) else {
+            return false;
+        };
+        shifts_left = left;
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn check(times_ns: &[i64]) {
+        let values: Vec<u64> = (0..times_ns.len() as u64).collect();
+        let model: BTreeMap<i64, u64> = times_ns.iter().copied().zip(values.clone()).collect();
+        let (mut times_ns, mut values) = (times_ns.to_vec(), values);
+        settle(&mut times_ns, &mut values);
+        let settled: Vec<(i64, u64)> = times_ns.into_iter().zip(values).collect();
+        assert_eq!(settled, model.into_iter().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn samples_far_from_their_places_are_settled_too() {
+        let descending: Vec<i64> = (0..500).rev().map(|time_ns| time_ns / 2).collect();
+        let mut times_ns = descending.clone();
+        assert!(!insert_in_order(&mut times_ns, &mut vec![0; 500]));
+        check(&descending);
+    }
+
+    proptest! {
+        #[test]
+        fn the_later_arrival_stays(
+            times_ns in prop::collection::vec(-20i64..20, 0..60),
+            near in prop::collection::vec(0i64..4, 0..200),
+        ) {
+            check(&times_ns);
+            let near: Vec<i64> = near.iter().zip(0..).map(|(off, at)| at + off).collect();
+            check(&near);
+        }
+    }
 }

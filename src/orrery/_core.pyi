@@ -493,8 +493,9 @@ def decode_line_protocol(
 
 # --- log_frames.rs
 
-def encode_frames(records: list[bytes], *, offset: int, synced: int) -> bytes:
-    """Frames for ``records``, numbered from ``offset``; an empty record makes a seal."""
+def frame_headers(records: list[bytes], *, offset: int, synced: int) -> list[bytes]:
+    """What stands before each of ``records`` in the log, numbered from ``offset``; the header of
+    an empty record is a seal."""
 
 def scan_frames(
     data: bytes, *, position: int, offset: int

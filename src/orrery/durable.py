@@ -6,7 +6,11 @@ what was not synced, and is cut off between any two calls.
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+
+PARTS_MAX = 1024
+"""What Linux takes in one call (`IOV_MAX`)."""
 
 
 class Disk:
@@ -48,6 +52,14 @@ class Disk:
         rest = memoryview(content)
         while rest:
             rest = rest[os.write(descriptor, rest) :]
+
+    def write_parts(self, descriptor: int, parts: Sequence[bytes]) -> None:
+        """As ``write`` of all of them one behind the other, without copying them together."""
+        for start in range(0, len(parts), PARTS_MAX):
+            some = parts[start : start + PARTS_MAX]
+            written = os.writev(descriptor, some)
+            if written < sum(map(len, some)):
+                self.write(descriptor, memoryview(b"".join(some))[written:])
 
     def sync(self, descriptor: int) -> None:
         os.fsync(descriptor)

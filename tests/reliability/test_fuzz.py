@@ -34,7 +34,7 @@ from orrery.kernels.graphite import decode_graphite_lines, decode_graphite_pickl
 from orrery.kernels.gts_input import decode_gts, decode_gts_meta
 from orrery.kernels.head import Head
 from orrery.kernels.line_protocol import decode_line_protocol
-from orrery.kernels.log_frames import encode_frames, find_witness, scan_frames
+from orrery.kernels.log_frames import find_witness, frame_headers, scan_frames
 from orrery.kernels.opentsdb import decode_opentsdb, echo_opentsdb
 from orrery.kernels.opentsdb_lines import decode_opentsdb_lines, opentsdb_lines_end
 from orrery.kernels.otlp import OtlpOptions, decode_otlp
@@ -284,7 +284,9 @@ TIMES = np.cumsum(RNG.integers(0, 20 * SECOND_NS, 200))
 REGULAR = np.arange(200) * 10 * SECOND_NS
 FLOATS = np.round(np.cumsum(RNG.normal(size=200)), 2).view(np.uint64)
 NOISE = RNG.integers(0, 2**63, 200, dtype=np.uint64)
-FRAMES = [encode_frames([b"a" * 30, b"b" * 7, b"c" * 90], offset=0, synced=0)]
+FRAMED = [b"a" * 30, b"b" * 7, b"c" * 90]
+HEADERS = frame_headers(FRAMED, offset=0, synced=0)
+FRAMES = [b"".join(part for frame in zip(HEADERS, FRAMED, strict=True) for part in frame)]
 SERIES = [b"\x02up\x00\x01\x04host\x01a", b"\x03cpu\x04user\x00"]
 
 

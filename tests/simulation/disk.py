@@ -127,6 +127,9 @@ class SimulatedDisk(Disk):
         if error is not None:
             raise error
 
+    def write_parts(self, descriptor, parts):
+        self.write(descriptor, b"".join(parts))
+
     def overwrite(self, descriptor, start, content):
         file, path = self._open[descriptor]
         self.enter("write", path)

@@ -5,9 +5,10 @@ from orrery import _core
 FRAME_HEADER_BYTES = 20
 
 
-def encode_frames(records: list[bytes], *, offset: int, synced: int) -> bytes:
-    """Frames for ``records``, numbered from ``offset``; an empty record makes a seal."""
-    return _core.encode_frames(records, offset=offset, synced=synced)
+def frame_headers(records: list[bytes], *, offset: int, synced: int) -> list[bytes]:
+    """What stands before each of ``records`` in the log, numbered from ``offset``; the header of
+    an empty record is a seal."""
+    return _core.frame_headers(records, offset=offset, synced=synced)
 
 
 def scan_frames(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from orrery.durable import Disk
 from orrery.errors import SERVER, Excess, Exhausted, Invalid, Unavailable
-from orrery.kernels.log_frames import FRAME_HEADER_BYTES, encode_frames
+from orrery.kernels.log_frames import FRAME_HEADER_BYTES, frame_headers
 from orrery.log.segment import (
     HEADER_BYTES,
     Cut,
@@ -357,17 +357,17 @@ class PartitionLog:
             with self._lock:
                 self._begin_segment(first_offset)
             active = self._segments[-1]
-        content = encode_frames(
-            [entry.record for entry in group], offset=first_offset, synced=self._synced
-        )
-        self._disk.write(self._file, content)
+        records = [entry.record for entry in group]
+        headers = frame_headers(records, offset=first_offset, synced=self._synced)
+        frames = zip(headers, records, strict=True)
+        self._disk.write_parts(self._file, [part for frame in frames for part in frame])
         with self._lock:
             position = self._bytes_total
             for offset, entry in enumerate(group, first_offset):
                 self._mark(offset, position)
                 position += len(entry.record) + FRAME_HEADER_BYTES
-            active.byte_count += len(content)
-            self._bytes_total += len(content)
+            active.byte_count += size
+            self._bytes_total += size
         if any(entry.durable for entry in group):
             self._sync()
             self._synced = active.byte_count
@@ -404,10 +404,10 @@ class PartitionLog:
                 self._disk.sync_data(self._file)
                 if active.byte_count > HEADER_BYTES:
                     self._synced = active.byte_count
-                    seal = encode_frames(
+                    seal = frame_headers(
                         [b""], offset=self._acknowledged_offset, synced=self._synced
                     )
-                    self._disk.write(self._file, seal)
+                    self._disk.write_parts(self._file, seal)
                     self._disk.sync_data(self._file)
         except Exception as error:
             self._failure = f"sealing failed: {error}"
