@@ -213,11 +213,16 @@ def test_a_conversation_may_hang_up():
         assert server.conversation().ended.wait(10)
 
 
-def test_a_failure_is_logged_and_closes_that_connection_only():
+class Panic(BaseException):
+    """As the core's, which is no Exception."""
+
+
+@pytest.mark.parametrize("failure", [KeyError, Panic])
+def test_a_failure_is_logged_and_closes_that_connection_only(failure):
     class Fails(Kept):
         async def take(self, data):
             if data == b"fail\n":
-                raise KeyError("unforeseen")
+                raise failure("unforeseen")
             return data
 
     log = io.StringIO()

@@ -370,7 +370,7 @@ class _Stream(asyncio.BufferedProtocol):
             self._close()
         except asyncio.CancelledError:
             self._close()
-        except Exception as failure:
+        except BaseException as failure:  # a panic of the core is no Exception
             self._failed(failure)
         self._task = None
         if self._listening.is_stopping:
