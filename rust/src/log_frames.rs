@@ -99,12 +99,12 @@ pub(crate) mod python {
     #[pyfunction]
     #[pyo3(signature = (records, *, offset, synced))]
     #[allow(clippy::needless_pass_by_value)] // as pyo3 hands it over
-    fn frame_headers<'py>(
-        py: Python<'py>,
+    fn frame_headers(
+        py: Python<'_>,
         records: Vec<PyBackedBytes>,
         offset: u64,
         synced: u32,
-    ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+    ) -> PyResult<Vec<Bound<'_, PyBytes>>> {
         if records
             .iter()
             .any(|record| record.len() > u32::MAX as usize)

@@ -109,7 +109,7 @@ pub fn encode_samples(
     let size = view.ids.len() * 20 + columns.values.len() * 12 + columns.heap.len() + defined;
     let mut writer = Writer::new(RecordKind::Samples, size);
     writer.column(column::SERIES_IDS, 0, RAW, view.ids.len(), |out| {
-        put_all(out, view.ids, |id| id.to_le_bytes());
+        put_all(out, view.ids, u128::to_le_bytes);
     });
     if let Some(key_series) = view.key_series {
         writer.column(column::KEY_SERIES, 0, VARINT, key_series.len(), |out| {
@@ -121,7 +121,7 @@ pub fn encode_samples(
     write_counts(&mut writer, &columns.key_ends);
     write_times(&mut writer, column::TIMES, &columns.times_ns);
     writer.column(column::VALUES, 0, RAW, columns.values.len(), |out| {
-        put_all(out, &columns.values, |bits| bits.to_le_bytes());
+        put_all(out, &columns.values, u64::to_le_bytes);
     });
     write_kinds(&mut writer, &columns.kinds, columns.values.len());
     if !columns.heap.is_empty() {

@@ -507,14 +507,12 @@ fn plain_sample(body: &[u8], at: usize) -> Option<(u64, i64, usize)> {
 /// groups of seven bits are brought together pairwise, without a branch for each byte.
 #[inline]
 fn short_varint(bytes: &[u8]) -> Option<(u64, usize)> {
-    let word = match bytes.first_chunk::<VARINT_BYTES_SHORT_MAX>() {
-        Some(word) => u64::from_le_bytes(*word),
-        None => {
-            let mut word = [0x80; VARINT_BYTES_SHORT_MAX];
-            word[..bytes.len()].copy_from_slice(bytes);
-            u64::from_le_bytes(word)
-        }
-    };
+    let word = bytes.first_chunk().copied().unwrap_or_else(|| {
+        let mut word = [0x80; VARINT_BYTES_SHORT_MAX];
+        word[..bytes.len()].copy_from_slice(bytes);
+        word
+    });
+    let word = u64::from_le_bytes(word);
     let ends = !word & 0x8080_8080_8080_8080;
     if ends == 0 {
         return None;

@@ -66,7 +66,8 @@ pub fn decompress(body: &[u8]) -> Result<Vec<u8>, Broken> {
     let mut out = Vec::with_capacity(size + WIDE);
     while let Some(&tag) = body.get(at) {
         let before = out.len();
-        let next = if tag & 3 == 0 {
+        // The two low bits say what it is, and 0 is a literal.
+        let next = if tag.trailing_zeros() >= 2 {
             literal(body, at, tag, size, &mut out)?
         } else {
             copy(body, at, tag, size, &mut out)?
