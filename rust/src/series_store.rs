@@ -326,6 +326,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(8))]
+
         /// Whole chunks come and go, so that rows are given back and used again.
         #[test]
         fn series_keep_what_is_theirs(steps in prop::collection::vec((any::<bool>(), 1..3usize), 1..12)) {
