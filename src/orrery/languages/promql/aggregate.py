@@ -12,7 +12,9 @@ import numpy as np
 
 from orrery.kernels.aggregate import Folding, aggregate, groups, pick
 from orrery.kernels.label_rows import group_rows, join_rows
+from orrery.languages.promql import histogram_notes
 from orrery.languages.promql.durations import format_number, format_plain
+from orrery.languages.promql.histogram_aggregate import ADDING, HeldHistograms
 from orrery.languages.promql.nodes import Aggregation
 from orrery.languages.promql.tokens import go_quote, is_utf8
 from orrery.languages.promql.values import (
@@ -20,6 +22,7 @@ from orrery.languages.promql.values import (
     Bools,
     Floats,
     Indexes,
+    Notes,
     Steps,
     Vector,
     concatenate,
@@ -32,6 +35,9 @@ from orrery.model.effects import Labels
 
 RUNNING = frozenset({"sum", "avg", "count", "min", "max", "group", "stddev", "stdvar"})
 CHOOSING = frozenset({"topk", "bottomk", "limitk", "limit_ratio"})
+COUNTING = frozenset({"count", "group"})
+"""These look at no value: histograms count as floats do."""
+RANKING = frozenset({"topk", "bottomk"})
 
 
 def grouped(labels: Sequence[Labels], node: Aggregation) -> tuple[Indexes, Sequence[Labels]]:
@@ -45,11 +51,13 @@ class Running:
 
     Where batches are cut does not change the answer."""
 
-    def __init__(self, node: Aggregation, steps: Steps) -> None:
+    def __init__(self, node: Aggregation, steps: Steps, notes: Notes) -> None:
         self.node = node
         self.steps = steps
+        self.notes = notes
         self.groups: Sequence[Labels] = ()
         self.folding = Folding(node.operator, steps.count)
+        self.held = HeldHistograms()
 
     def add(self, batch: Vector) -> None:
         if not batch.labels:
@@ -61,9 +69,16 @@ class Running:
             index = numbers[held:][index]
         else:
             self.groups = keys
+        present = batch.present
+        if batch.histograms is not None and self.node.operator not in COUNTING:
+            if self.node.operator in ADDING:
+                self.held.add(batch, index)
+                present = batch.only_floats().present
+            else:
+                present = floats_alone(self.node, batch, self.notes).present
         self.folding.add(
             np.ascontiguousarray(batch.values),
-            np.ascontiguousarray(batch.present),
+            np.ascontiguousarray(present),
             groups(index),
             len(self.groups),
         )
@@ -72,7 +87,15 @@ class Running:
         if not self.groups:
             return empty(self.steps)
         values, present = self.folding.result()
-        return Vector(self.groups, values, present).without_empty_rows()
+        found = self.held.laid_over(Vector(self.groups, values, present), self.node, self.notes)
+        return found.without_empty_rows()
+
+
+def floats_alone(node: Aggregation, vector: Vector, notes: Notes) -> Vector:
+    """Without the histograms, which the operator leaves out, and says so."""
+    if vector.histograms is not None and vector.is_histogram().any():
+        notes.inform(histogram_notes.ignored_in(node.operator), node.expression.start)
+    return vector.only_floats()
 
 
 def _aggregate(
@@ -103,6 +126,8 @@ def count_values(node: Aggregation, vector: Vector, label: str, *, cells_max: in
     if not label or not is_utf8(label):
         fail(f"invalid label name {go_quote(label)}")
     index, keys = grouped(vector.labels, node)
+    if vector.histograms is not None:
+        fail("cannot count values: native histograms have no value to count by")
     row, step = np.nonzero(vector.present)
     values = vector.values[row, step]
     # By their bits: the label of -0 is not that of 0.
@@ -133,16 +158,19 @@ class Choosing:
     node: Aggregation
     parameter: Floats
     steps: Steps
+    notes: Notes
     kept: Vector | None = None
 
     def add(self, batch: Vector) -> None:
         if not batch.labels:
             return
+        if self.node.operator in RANKING:
+            batch = floats_alone(self.node, batch, self.notes)
         parts = [batch] if self.kept is None else [self.kept, batch]
         joined = concatenate(parts, self.steps)
         index, _ = grouped(joined.labels, self.node)
         chosen = self._choose(joined, index)
-        self.kept = Vector(joined.labels, joined.values, chosen).without_empty_rows()
+        self.kept = joined.masked(chosen).without_empty_rows()
 
     def _choose(self, vector: Vector, groups: Indexes) -> Bools:
         if self.node.operator == "limit_ratio":

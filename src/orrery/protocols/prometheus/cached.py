@@ -57,8 +57,8 @@ def answered(
         start_ns = look.asked.key.phase_ns + first * asked.step_ns
         end_ns = look.asked.key.phase_ns + last * asked.step_ns
         found = evaluate(replace(asked, start_ns=start_ns, end_ns=end_ns))
-        if found.warnings or found.infos:
-            # Notes are of the question as a whole.
+        if found.warnings or found.infos or found.histograms is not None:
+            # Notes are of the question as a whole; the cache holds numbers alone.
             is_whole = look.table is None
             return found if is_whole else evaluate(asked)
         tables.append(Table(first, last, found.labels, found.values, found.present))
