@@ -594,6 +594,10 @@ class Resolved:
     @property
     def sample_count(self) -> int: ...
     @property
+    def histogram_count(self) -> int:
+        """Those of its samples that are native histograms."""
+
+    @property
     def time_min_ns(self) -> int | None:
         """The time of its earliest sample."""
 

@@ -327,4 +327,5 @@ class Accept:
             rejected=tuple(resolved.rejected),
             acknowledgement=self._durable_class if durable else MEMORY,
             offset=offset,
+            histogram_count=resolved.histogram_count,
         )

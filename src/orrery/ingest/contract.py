@@ -33,6 +33,8 @@ class Written(Struct, frozen=True):
     """``fsynced``, ``memory`` or ``replicated``."""
     offset: int | None
     """Of the log record; None where nothing was left to log."""
+    histogram_count: int = 0
+    """Those of ``sample_count`` that are native histograms."""
 
 
 class Accept(Protocol):

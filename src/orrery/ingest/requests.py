@@ -33,13 +33,14 @@ class TooLarge(Exhausted):
 
 class Outcome(Struct, frozen=True):
     """``refused`` is sorted by line, without repeats; ``acknowledgement`` is None where nothing
-    was there to store. ``sample_count`` samples are stored, ``refused_sample_count`` decoded ones
-    are not."""
+    was there to store. ``sample_count`` samples are stored, ``histogram_count`` of them native
+    histograms; ``refused_sample_count`` decoded ones are not."""
 
     sample_count: int
     refused_sample_count: int
     refused: tuple[Rejected, ...]
     acknowledgement: str | None
+    histogram_count: int = 0
 
     @property
     def refused_line_count(self) -> int:
@@ -86,7 +87,13 @@ async def store(
         return Outcome(0, 0, _merged(batch.rejected, ()), None)
     refused = _merged(batch.rejected, written.rejected)
     count = written.sample_count
-    return Outcome(count, batch.sample_count - count, refused, written.acknowledgement)
+    return Outcome(
+        count,
+        batch.sample_count - count,
+        refused,
+        written.acknowledgement,
+        written.histogram_count,
+    )
 
 
 def with_forced(own: Sequence[Label], forced: Sequence[Label]) -> tuple[Label, ...]:

@@ -38,7 +38,7 @@ FIRST_SAMPLES_BATCH = 64
 """Series in the first batch of raw samples, when their density is still unknown."""
 
 MIXED_BYTES_MAX = 64 << 20
-"""Payloads of histograms in one batch; a batch that would hold more is cut, to one series at least."""
+"""Payloads of histograms in one batch: a longer one is cut, to one series at least."""
 MIXED_CELLS_MAX = 100_000
 """Steps of series with histograms in one batch, as each step may have a histogram of its own."""
 

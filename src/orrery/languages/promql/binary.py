@@ -68,7 +68,7 @@ def with_scalar(
         floats = with_scalar(
             node, vector.only_floats(), scalar, notes, vector_is_left=vector_is_left
         )
-        return overlaid(floats, found, vector.is_histogram(), return_bool=node.return_bool)
+        return overlaid(floats, found, return_bool=node.return_bool)
     left, right = (vector.values, scalar) if vector_is_left else (scalar, vector.values)
     if node.operator not in COMPARISONS:
         return vector.with_values(_ARITHMETIC[node.operator](left, right))
@@ -78,11 +78,11 @@ def with_scalar(
     return vector.masked(vector.present & holds)
 
 
-def overlaid(floats: Vector, found: Combined, asked: Bools, *, return_bool: bool) -> Vector:
-    """The result between floats, with what histograms gave in the cells that were asked for."""
+def overlaid(floats: Vector, found: Combined, *, return_bool: bool) -> Vector:
+    """The result between floats, with what histograms gave in other cells."""
     if return_bool:
-        values = np.where(asked, found.present.astype(np.float64), floats.values)
-        return Vector(floats.labels, values, floats.present | asked)
+        values = np.where(found.compared, found.present.astype(np.float64), floats.values)
+        return Vector(floats.labels, values, floats.present | found.compared)
     return Vector(floats.labels, floats.values, floats.present | found.present, found.histograms)
 
 
@@ -211,7 +211,7 @@ def between(node: Binary, left: Vector, right: Vector, notes: Notes) -> Vector:
         right_cells = Cells(right.values, right.histograms)
         found = combine(node, left_cells, right_cells, asked, notes)
         floats = between(node, left.only_floats(), right.only_floats(), notes)
-        return overlaid(floats, found, asked, return_bool=node.return_bool)
+        return overlaid(floats, found, return_bool=node.return_bool)
     if node.operator not in COMPARISONS:
         values = _ARITHMETIC[node.operator](left.values, right.values)
         return Vector(left.labels, values, present)

@@ -299,9 +299,7 @@ def _rebound(histogram: Histogram, bounds: tuple[float, ...]) -> Histogram:
         return histogram
     ends = bound(histogram, histogram.positive.indexes)
     indexes = np.searchsorted(np.array(bounds), ends).astype(np.int64)
-    return replace(
-        histogram, bounds=bounds, positive=gathered(indexes, histogram.positive.counts)
-    )
+    return replace(histogram, bounds=bounds, positive=gathered(indexes, histogram.positive.counts))
 
 
 def aligned(histograms: Sequence[Histogram]) -> list[Histogram]:
@@ -408,4 +406,4 @@ def compensated(table: Floats) -> Floats:
             low = np.where(larger, (total - following) + row, (row - following) + total)
             lost += np.where(np.isinf(following), 0.0, low)
             total = following
-        return np.where(np.isinf(total), total, total + lost)
+        return np.asarray(np.where(np.isinf(total), total, total + lost))

@@ -65,7 +65,9 @@ class HeldHistograms:
 
     def add(self, batch: Vector, groups: Indexes) -> None:
         assert batch.histograms is not None
-        for row, step in zip(*(at.tolist() for at in np.nonzero(batch.is_histogram())), strict=True):
+        for row, step in zip(
+            *(at.tolist() for at in np.nonzero(batch.is_histogram())), strict=True
+        ):
             cell = self.cells.setdefault((int(groups[row]), step), Cell())
             cell.add(batch.histograms[row, step])
 

@@ -11,6 +11,8 @@ from orrery.languages.promql.nodes import Binary
 from orrery.languages.promql.values import Bools, Floats, Notes, Objects
 
 Operand = float | Histogram
+EQUALITY = frozenset({"==", "!="})
+"""The only comparisons between histograms."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,28 +29,35 @@ class Cells:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Combined:
-    """Results of the cells that were asked for; a comparison has kept those it holds for."""
+    """Results of the cells that were asked for; a comparison has kept those it holds for.
+    ``compared`` marks the cells that could be compared at all."""
 
     present: Bools
     histograms: Objects
+    compared: Bools
 
 
 def combine(node: Binary, left: Cells, right: Cells, asked: Bools, notes: Notes) -> Combined:
     """Histograms at the cells ``asked`` marks: where a result is a histogram, it is there."""
     present = np.zeros(asked.shape, dtype=np.bool_)
+    compared = np.zeros(asked.shape, dtype=np.bool_)
     histograms = np.full(asked.shape, None)
     for row, step in zip(*(at.tolist() for at in np.nonzero(asked)), strict=True):
-        found = one(node, left.at(row, step), right.at(row, step), notes)
+        operands = left.at(row, step), right.at(row, step)
+        found = one(node, *operands, notes)
         present[row, step] = found is not None
+        compared[row, step] = all(isinstance(one, Histogram) for one in operands)
         histograms[row, step] = found
-    return Combined(present, histograms)
+    if node.operator not in EQUALITY:
+        compared &= False
+    return Combined(present, histograms, compared)
 
 
 def one(node: Binary, left: Operand, right: Operand, notes: Notes) -> Histogram | None:
     """The result, or the left operand of a comparison that holds; None where there is none."""
     operator = node.operator
     if isinstance(left, Histogram) and isinstance(right, Histogram):
-        if operator in ("==", "!="):
+        if operator in EQUALITY:
             return left if left.equals(right) == (operator == "==") else None
         if operator in ("+", "-"):
             return _summed(node, left, right, notes)

@@ -35,14 +35,14 @@ def quantile(level: float, histogram: Histogram, note: Note, name: str) -> float
     rank = (level if from_below else 1 - level) * histogram.count
     counts = shown.counts if from_below else shown.counts[::-1]
     if not len(counts):
+        if has_nan:
+            note(histogram_notes.for_name(NAN_RESULT, name))
         return math.nan if has_nan else 0.0
     running = np.cumsum(counts)
     place = min(int(np.searchsorted(running, rank, side="left")), len(counts) - 1)
     reached = min(float(running[place]), histogram.count)
     at = place if from_below else len(counts) - 1 - place
-    lower, upper, count = (
-        float(column[at]) for column in (shown.lower, shown.upper, shown.counts)
-    )
+    lower, upper, count = (float(column[at]) for column in (shown.lower, shown.upper, shown.counts))
     lower, upper = _zero_ends(histogram, lower, upper)
     if histogram.is_custom:
         if lower == -math.inf:
@@ -71,9 +71,9 @@ def quantile(level: float, histogram: Histogram, note: Note, name: str) -> float
 def _between_logarithms(lower: float, upper: float, share: float) -> float:
     if lower > 0:
         low, high = math.log2(lower), math.log2(upper)
-        return 2.0 ** (low + (high - low) * share)
+        return math.exp2(low + (high - low) * share)
     low, high = math.log2(-upper), math.log2(-lower)
-    return -(2.0 ** (low + (high - low) * (1 - share)))
+    return -math.exp2(low + (high - low) * (1 - share))
 
 
 def _zero_ends(histogram: Histogram, lower: float, upper: float) -> tuple[float, float]:
@@ -89,9 +89,7 @@ def _zero_ends(histogram: Histogram, lower: float, upper: float) -> tuple[float,
     return lower, upper
 
 
-def fraction(
-    lower: float, upper: float, histogram: Histogram, note: Note, name: str
-) -> float:
+def fraction(lower: float, upper: float, histogram: Histogram, note: Note, name: str) -> float:
     """The share of observations between the two; NaN where there are none at all."""
     if histogram.count == 0 or math.isnan(lower) or math.isnan(upper):
         return math.nan
@@ -112,21 +110,22 @@ def fraction(
 def rank_of(value: float, histogram: Histogram, shown: Shown, most: float) -> float:
     """How many observations lie below a value; at most ``most``."""
     rank = 0.0
-    for lower, upper, count in zip(
-        shown.lower.tolist(), shown.upper.tolist(), shown.counts.tolist(), strict=True
-    ):
-        is_zero_bucket = lower <= 0 <= upper and not histogram.is_custom
+    columns = (column.tolist() for column in (shown.lower, shown.upper, shown.counts))
+    for lower, upper, count in zip(*columns, strict=True):
+        is_linear = histogram.is_custom or lower <= 0 <= upper
         lower, upper = _zero_ends(histogram, lower, upper)
-        if histogram.is_custom and lower == -math.inf and value > -math.inf and upper > 0:
-            lower = 0.0 if value >= 0 else lower
+        if lower == -math.inf and upper > 0 and value >= 0:
+            # As a classic histogram's first bucket, this one is thought to start at zero.
+            lower = 0.0
         if lower >= value:
-            return min(rank, most)
+            break
         if upper > value:
-            return min(rank + count * _share_below(
-                value, lower, upper, is_linear=is_zero_bucket or histogram.is_custom
-            ), most)
-        rank += count
-    return most
+            rank += float(count) * _share_below(value, lower, upper, is_linear=is_linear)
+            break
+        rank += float(count)
+    else:
+        return most
+    return min(rank, most)
 
 
 def _share_below(value: float, lower: float, upper: float, *, is_linear: bool) -> float:
@@ -135,8 +134,7 @@ def _share_below(value: float, lower: float, upper: float, *, is_linear: bool) -
     if is_linear:
         return (value - lower) / (upper - lower)
     low, high, at = (math.log2(abs(end)) for end in (lower, upper, value))
-    share = (at - low) / (high - low)
-    return share
+    return (at - low) / (high - low)
 
 
 def variance(histogram: Histogram) -> float:

@@ -1,11 +1,13 @@
 """Window functions over series that hold native histograms, window by window.
 
-The kernels of the core see the floats of such a series alone. :func:`overlaid` keeps what they gave
-for windows without a histogram and evaluates the others here; ``reading`` and ``windowing`` call it.
+The kernels of the core see the floats of such a series alone. :func:`overlaid` keeps what they
+gave for windows without a histogram and evaluates the others here; ``reading`` and ``windowing``
+call it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -22,7 +24,7 @@ from orrery.languages.promql.histogram import (
     decoded,
     subtracted,
 )
-from orrery.languages.promql.values import SECOND_NS, Floats, Indexes, Notes, Vector
+from orrery.languages.promql.values import SECOND_NS, Floats, Indexes, Notes, Vector, are_held
 from orrery.model.effects import Mixed, Window
 from orrery.model.selector import PROMQL_NAME
 
@@ -81,7 +83,7 @@ def of_mixed(mixed: Mixed) -> Samples:
 
 
 def of_row(vector: Vector, row: int, times_ns: Indexes) -> Samples:
-    """A row of a table, of which nothing is known between its steps: so nothing of resets either."""
+    """A row of a table: between its steps anything may have happened, resets too."""
     assert vector.histograms is not None
     at = np.nonzero(vector.present[row])[0]
     held = [
@@ -147,9 +149,7 @@ class Span:
 Answer = float | Histogram | None
 
 
-def overlaid(
-    vector: Vector, rows: Mapping[int, Samples], window: Window, place: Place
-) -> Vector:
+def overlaid(vector: Vector, rows: Mapping[int, Samples], window: Window, place: Place) -> Vector:
     """``vector`` is what the kernel gave for the floats alone."""
     if not rows:
         return vector
@@ -163,7 +163,7 @@ def overlaid(
                 histograms[row, step] = answer
             elif answer is not None:
                 values[row, step] = answer
-    has_histograms = bool(np.not_equal(histograms, None).any())
+    has_histograms = bool(are_held(histograms).any())
     return Vector(vector.labels, values, present, histograms if has_histograms else None)
 
 
@@ -344,7 +344,7 @@ def _pairs(
     """How many samples differ from the one before; another kind always does."""
     points = list(span.points())
     count = 0
-    for (value, histogram), (next_value, following) in zip(points, points[1:], strict=False):
+    for (value, histogram), (next_value, following) in pairwise(points):
         if histogram is None and following is None:
             count += floats(value, next_value)
         elif histogram is None or following is None:

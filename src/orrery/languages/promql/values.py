@@ -5,7 +5,7 @@ A vector is a table: one row a series, one column a step. A scalar is one float6
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,7 +82,7 @@ class Vector:
     def is_histogram(self) -> Bools:
         if self.histograms is None:
             return np.zeros(self.present.shape, dtype=np.bool_)
-        return np.asarray(self.present & np.not_equal(self.histograms, None), dtype=np.bool_)
+        return self.present & are_held(self.histograms)
 
     def cell_count(self) -> int:
         """What it takes of ``cells_max``."""
@@ -107,6 +107,12 @@ class Vector:
 
 
 Value = Vector | Floats | str
+
+
+def are_held(objects: Objects) -> Bools:
+    """Which of them are not None."""
+    nothing: Any = None
+    return np.asarray(np.not_equal(objects, nothing), dtype=np.bool_)
 
 
 def empty(steps: Steps) -> Vector:

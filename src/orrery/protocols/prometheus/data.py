@@ -14,7 +14,7 @@ from orrery.kernels.histogram import histogram_json
 from orrery.languages.promql.histogram import Histogram
 from orrery.languages.promql.histogram_windows import of_mixed
 from orrery.languages.promql.result import Result
-from orrery.languages.promql.values import Bools
+from orrery.languages.promql.values import Bools, are_held
 from orrery.model.effects import SampleFrames
 from orrery.protocols.prometheus.render import dump
 
@@ -54,7 +54,7 @@ def held_in_table(result: Result) -> tuple[Held, Bools]:
     """The histograms of a table, and the cells that are floats."""
     if result.histograms is None:
         return NOTHING_HELD, result.present
-    is_histogram = result.present & np.not_equal(result.histograms, None)
+    is_histogram = result.present & are_held(result.histograms)
     rows, steps = (at.tolist() for at in np.nonzero(is_histogram))
     times_ms = [int(result.times_ns[step]) // MILLISECOND_NS for step in steps]
     objects = [histogram_object(one) for one in result.histograms[is_histogram].tolist()]

@@ -57,7 +57,7 @@ def quantiles(arguments: Arguments, index: int, levels: Floats) -> Vector:
     """Of the classic and the native histograms of the vector at ``index``."""
 
     def native(one: NativeHistogram, step: int, name: str) -> float:
-        return native_quantile(levels[step], one, lambda note: arguments.inform(note, 0), name)
+        return native_quantile(levels[step], one, lambda note: arguments.inform(note, index), name)
 
     def classic(one: Histogram) -> Floats:
         return quantile(arguments, one, levels[one.steps], index)
@@ -95,7 +95,7 @@ def histogram_fraction(arguments: Arguments) -> Vector:
 
     def native(one: NativeHistogram, step: int, name: str) -> float:
         ends = float(lower[step]), float(upper[step])
-        return native_fraction(*ends, one, lambda note: arguments.inform(note, 0), name)
+        return native_fraction(*ends, one, lambda note: arguments.inform(note, 2), name)
 
     def classic(one: Histogram) -> Floats:
         return fraction(one, lower[one.steps], upper[one.steps])
