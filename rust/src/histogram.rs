@@ -202,7 +202,7 @@ impl Histogram {
                     .checked_add(delta)
                     .filter(|&bucket| bucket >= 0)
                     .ok_or_else(|| invalid("a bucket's count is negative or too large"))?;
-                total += bucket.unsigned_abs() as u128;
+                total += u128::from(bucket.unsigned_abs());
             }
         }
         // Observations that are no number are counted and lie in no bucket.
@@ -562,12 +562,12 @@ pub(crate) mod python {
     }
 
     #[pyfunction]
-    fn histogram_json<'py>(
-        py: Python<'py>,
+    fn histogram_json(
+        py: Python<'_>,
         count: f64,
         sum: f64,
         buckets: Vec<Shown>,
-    ) -> Bound<'py, PyBytes> {
+    ) -> Bound<'_, PyBytes> {
         PyBytes::new(py, &super::json(count, sum, &buckets))
     }
 
