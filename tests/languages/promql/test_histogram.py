@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orrery.kernels import window as kernels
 from orrery.languages.promql import histogram as histograms
 from orrery.languages.promql.histogram import (
     EMPTY,
@@ -22,7 +23,9 @@ from orrery.languages.promql.histogram import (
     subtracted,
     widened,
 )
+from orrery.languages.promql.histogram_aggregate import Cell
 from orrery.languages.promql.histogram_quantile import fraction, quantile, variance
+from orrery.languages.promql.histogram_windows import FUNCTIONS, OF_FLOATS_ALONE
 
 
 def buckets(counts: dict[int, float]) -> Buckets:
@@ -216,3 +219,27 @@ def test_observations_that_are_no_number_are_noted() -> None:
                      'name "x"']  # fmt: skip
     assert fraction(-math.inf, math.inf, one, notes.append, "x") == 0.8
     assert math.isnan(variance(one))
+
+
+def test_every_kernel_has_its_say_on_histograms() -> None:
+    assert set(FUNCTIONS) | OF_FLOATS_ALONE == set(kernels.FUNCTIONS)
+    assert not set(FUNCTIONS) & OF_FLOATS_ALONE
+
+
+def test_a_histogram_as_text() -> None:
+    one = exponential({0: 1, 1: 2}, {0: 1}, zero=2, threshold=0.001, total=10)
+    assert str(one) == "{count:6, sum:10, [-1,-0.5):1, [-0.001,0.001]:2, (0.5,1]:1, (1,2]:2}"
+
+
+def test_many_histograms_of_one_group_are_added_up_on_the_way() -> None:
+    cell = Cell()
+    for _ in range(50):
+        cell.add(exponential({0: 1}, total=0.5))
+    average = cell.average()
+    assert average is not None
+    assert (average.count, average.sum) == (1, 0.5)
+    cell.add(custom((1.0,), {0: 1}))
+    for _ in range(50):
+        cell.add(exponential({0: 1}))
+    assert cell.fold() is None
+    assert cell.average() is None

@@ -25,6 +25,7 @@ from orrery.languages.promql.values import (
     Notes,
     Steps,
     Vector,
+    are_held,
     concatenate,
     empty,
     fail,
@@ -126,13 +127,8 @@ def count_values(node: Aggregation, vector: Vector, label: str, *, cells_max: in
     if not label or not is_utf8(label):
         fail(f"invalid label name {go_quote(label)}")
     index, keys = grouped(vector.labels, node)
-    if vector.histograms is not None:
-        fail("cannot count values: native histograms have no value to count by")
     row, step = np.nonzero(vector.present)
-    values = vector.values[row, step]
-    # By their bits: the label of -0 is not that of 0.
-    bits, number = np.unique(values.view(np.int64), return_inverse=True)
-    distinct = bits.view(np.float64)
+    distinct, number = distinct_values(vector, row, step)
     cells, cell = np.unique(index[row] * max(1, len(distinct)) + number, return_inverse=True)
     if len(cells) * vector.values.shape[1] > cells_max:
         fail(f"count_values gives {len(cells)} series: more cells than cells_max {cells_max}")
@@ -141,11 +137,25 @@ def count_values(node: Aggregation, vector: Vector, label: str, *, cells_max: in
     labels = []
     for one in cells.tolist():
         group, value = divmod(one, len(distinct))
-        labels.append(set_labels(keys[group], {label: format_plain(float(distinct[value]))}))
+        labels.append(set_labels(keys[group], {label: distinct[value]}))
     index, groups = group_rows(labels)
     merged = np.zeros((len(groups), counts.shape[1]))
     np.add.at(merged, index, counts)
     return Vector(groups, merged, merged > 0)
+
+
+def distinct_values(vector: Vector, row: Indexes, step: Indexes) -> tuple[list[str], Indexes]:
+    """The values of the cells as texts, each once, and which of them each cell has."""
+    # By their bits: the label of -0 is not that of 0.
+    bits, number = np.unique(vector.values[row, step].view(np.int64), return_inverse=True)
+    texts = [format_plain(value) for value in bits.view(np.float64).tolist()]
+    if vector.histograms is None:
+        return texts, number
+    numbers = {text: at for at, text in enumerate(texts)}
+    held = vector.histograms[row, step]
+    for cell in np.nonzero(are_held(held))[0].tolist():
+        number[cell] = numbers.setdefault(str(held[cell]), len(numbers))
+    return list(numbers), number
 
 
 # --- topk, bottomk, limitk, limit_ratio

@@ -12,10 +12,10 @@ from functools import cache
 import numpy as np
 
 from orrery.kernels.histogram import decode_histogram
-from orrery.languages.promql.values import Floats, Indexes
+from orrery.languages.promql.durations import format_number
+from orrery.languages.promql.values import STALE_BITS, Floats, Indexes
 
 SCHEMA_CUSTOM = -53
-STALE_BITS = 0x7FF0000000000002
 _EXPONENT_MAX = 1024
 
 
@@ -94,6 +94,17 @@ class Histogram:
     @property
     def is_stale(self) -> bool:
         return bool(np.float64(self.sum).view(np.int64) == STALE_BITS)
+
+    def __str__(self) -> str:
+        """As ``count_values`` calls it."""
+        shown = self.shown()
+        columns = (shown.rules, shown.lower, shown.upper, shown.counts)
+        parts = [f"count:{format_number(self.count)}", f"sum:{format_number(self.sum)}"]
+        for rule, lower, upper, count in zip(*(c.tolist() for c in columns), strict=True):
+            ends = f"{format_number(lower)},{format_number(upper)}"
+            left, right = "[" if rule else "(", ")" if rule == 1 else "]"
+            parts.append(f"{left}{ends}{right}:{format_number(count)}")
+        return "{" + ", ".join(parts) + "}"
 
     def multiplied(self, factor: float) -> "Histogram":
         with np.errstate(all="ignore"):

@@ -35,6 +35,8 @@ class Cell:
 
     def fold(self) -> Histogram | None:
         """All of them as one; None where they have no common layout."""
+        if self.is_incompatible:
+            return None
         try:
             found = added(self.held)
         except Incompatible:
@@ -46,8 +48,6 @@ class Cell:
         return found.histogram
 
     def average(self) -> Histogram | None:
-        if self.is_incompatible:
-            return None
         held = self.held
         total = self.fold()
         if total is None:

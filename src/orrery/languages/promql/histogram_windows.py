@@ -13,7 +13,6 @@ import numpy as np
 
 from orrery.languages.promql import histogram_notes
 from orrery.languages.promql.histogram import (
-    STALE_BITS,
     Hint,
     Histogram,
     Incompatible,
@@ -24,7 +23,15 @@ from orrery.languages.promql.histogram import (
     decoded,
     subtracted,
 )
-from orrery.languages.promql.values import SECOND_NS, Floats, Indexes, Notes, Vector, are_held
+from orrery.languages.promql.values import (
+    SECOND_NS,
+    STALE_BITS,
+    Floats,
+    Indexes,
+    Notes,
+    Vector,
+    are_held,
+)
 from orrery.model.effects import Mixed, Window
 from orrery.model.selector import PROMQL_NAME
 

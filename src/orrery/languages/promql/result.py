@@ -6,10 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from orrery.kernels.label_rows import order_rows
-from orrery.languages.promql.values import Bools, Floats, Indexes, Objects, Vector
+from orrery.languages.promql.values import STALE_BITS, Bools, Floats, Indexes, Objects, Vector
 from orrery.model.effects import Labels, Mixed, SampleFrames
-
-STALE_BITS = 0x7FF0000000000002
 
 
 @dataclass(frozen=True, slots=True, eq=False)

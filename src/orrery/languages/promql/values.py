@@ -24,6 +24,8 @@ Objects = NDArray[np.object_]
 # The name and what Prometheus treats as part of it.
 NAME_LABELS = frozenset({PROMQL_NAME, "__type__", "__unit__"})
 SECOND_NS = 1_000_000_000
+STALE_BITS = 0x7FF0000000000002
+"""Of the float that says that a series has ended."""
 HISTOGRAM_CELLS = 128
 """A histogram takes about as much memory as so many floats."""
 
