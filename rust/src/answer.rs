@@ -42,14 +42,61 @@ pub struct Points<'a> {
     pub present: &'a [bool],
 }
 
-/// `[{"metric":{..},"values":[[time,"value"],..]},..]`; rows without a point are left out.
+/// Histograms of some rows, as JSON objects, by rising row and time.
+#[derive(Clone, Copy, Default)]
+pub struct Histograms<'a> {
+    pub rows: &'a [usize],
+    pub times_ms: &'a [i64],
+    pub objects: &'a [Vec<u8>],
+}
+
+impl Histograms<'_> {
+    fn of(&self, row: usize) -> std::ops::Range<usize> {
+        self.rows.partition_point(|&at| at < row)..self.rows.partition_point(|&at| at <= row)
+    }
+
+    fn push_list(&self, range: std::ops::Range<usize>, out: &mut Vec<u8>) {
+        if range.is_empty() {
+            return;
+        }
+        out.extend_from_slice(b",\"histograms\":[");
+        for at in range {
+            self.push(at, out);
+            out.push(b',');
+        }
+        close(out, b']');
+    }
+
+    /// `[time,{..}]`
+    fn push(&self, at: usize, out: &mut Vec<u8>) {
+        out.push(b'[');
+        push_time(out, self.times_ms[at]);
+        out.push(b',');
+        out.extend_from_slice(&self.objects[at]);
+        out.push(b']');
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.rows.len() == self.times_ms.len() && self.rows.len() == self.objects.len() {
+            return Ok(());
+        }
+        Err(CoreError::Invalid(
+            "cannot print an answer: rows, times and histograms do not fit".into(),
+        ))
+    }
+}
+
+/// `[{"metric":{..},"values":[[time,"value"],..],"histograms":[[time,{..}],..]},..]`; a row without
+/// one of them lacks that list, and a row without both is left out.
 pub fn matrix_json(
     points: Points<'_>,
+    histograms: Histograms<'_>,
     start_ms: i64,
     step_ms: i64,
     step_count: usize,
 ) -> Result<Vec<u8>> {
     points.check(step_count)?;
+    histograms.check()?;
     let times: Vec<Vec<u8>> = (0..step_count as i64)
         .map(|step| {
             let mut text = Vec::with_capacity(24);
@@ -68,14 +115,20 @@ pub fn matrix_json(
         let present = &points.present[cells.clone()];
         let found = present.iter().zip(&points.values[cells]).zip(&times);
         let mut found = found.filter(|((present, _), _)| **present).peekable();
-        if found.peek().is_none() {
+        let held = histograms.of(row);
+        if found.peek().is_none() && held.is_empty() {
             continue;
         }
-        open_series(&mut out, points.metrics, row, b"values");
-        for ((_, value), time) in found {
-            push_point(&mut out, time, *value);
+        open_series(&mut out, points.metrics, row);
+        if found.peek().is_some() {
+            out.extend_from_slice(b",\"values\":[");
+            for ((_, value), time) in found {
+                push_point(&mut out, time, *value);
+            }
+            close(&mut out, b']');
         }
-        close_series(&mut out);
+        histograms.push_list(held, &mut out);
+        out.extend_from_slice(b"},");
     }
     close(&mut out, b']');
     Ok(out)
@@ -87,7 +140,9 @@ pub fn samples_json(
     offsets: &[i64],
     times_ns: &[i64],
     values: &[f64],
+    histograms: Histograms<'_>,
 ) -> Result<Vec<u8>> {
+    histograms.check()?;
     let refused =
         || CoreError::Invalid("cannot print samples: offsets, times and values do not fit".into());
     if offsets.len() != metrics.len() + 1 || times_ns.len() != values.len() {
@@ -100,35 +155,52 @@ pub fn samples_json(
         let range = usize::try_from(bounds[0]).map_err(|_| refused())?
             ..usize::try_from(bounds[1]).map_err(|_| refused())?;
         let times = times_ns.get(range.clone()).ok_or_else(refused)?;
-        if times.is_empty() {
+        let held = histograms.of(row);
+        if times.is_empty() && held.is_empty() {
             continue;
         }
-        open_series(&mut out, metrics, row, b"values");
-        for (&time_ns, &value) in times.iter().zip(&values[range]) {
-            time.clear();
-            push_point_time(&mut time, time_ns.div_euclid(1_000_000));
-            push_point(&mut out, &time, value);
+        open_series(&mut out, metrics, row);
+        if !times.is_empty() {
+            out.extend_from_slice(b",\"values\":[");
+            for (&time_ns, &value) in times.iter().zip(&values[range]) {
+                time.clear();
+                push_point_time(&mut time, time_ns.div_euclid(1_000_000));
+                push_point(&mut out, &time, value);
+            }
+            close(&mut out, b']');
         }
-        close_series(&mut out);
+        histograms.push_list(held, &mut out);
+        out.extend_from_slice(b"},");
     }
     close(&mut out, b']');
     Ok(out)
 }
 
-/// `[{"metric":{..},"value":[time,"value"]},..]`, of one step.
-pub fn vector_json(points: Points<'_>, time_ms: i64) -> Result<Vec<u8>> {
+/// `[{"metric":{..},"value":[time,"value"]},..]`, of one step, with `"histogram":[time,{..}]` in
+/// rows that are one.
+pub fn vector_json(
+    points: Points<'_>,
+    histograms: Histograms<'_>,
+    time_ms: i64,
+) -> Result<Vec<u8>> {
     points.check(1)?;
+    histograms.check()?;
     let mut time = Vec::with_capacity(24);
     push_point_time(&mut time, time_ms);
     let mut out = Vec::with_capacity(2 + points.metrics.len() * 128);
     out.push(b'[');
     for row in 0..points.metrics.len() {
         if points.present[row] {
-            open_series(&mut out, points.metrics, row, b"value");
-            out.pop();
+            open_series(&mut out, points.metrics, row);
+            out.extend_from_slice(b",\"value\":");
             push_point(&mut out, &time, points.values[row]);
             close(&mut out, b'}');
             out.push(b',');
+        } else if let Some(at) = histograms.of(row).next() {
+            open_series(&mut out, points.metrics, row);
+            out.extend_from_slice(b",\"histogram\":");
+            histograms.push(at, &mut out);
+            out.extend_from_slice(b"},");
         }
     }
     close(&mut out, b']');
@@ -159,17 +231,9 @@ impl Points<'_> {
     }
 }
 
-fn open_series(out: &mut Vec<u8>, metrics: Metrics<'_>, row: usize, key: &[u8]) {
+fn open_series(out: &mut Vec<u8>, metrics: Metrics<'_>, row: usize) {
     out.extend_from_slice(b"{\"metric\":");
     metrics.push(row, out);
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(key);
-    out.extend_from_slice(b"\":[");
-}
-
-fn close_series(out: &mut Vec<u8>) {
-    close(out, b']');
-    out.extend_from_slice(b"},");
 }
 
 /// Takes back the comma behind the last element, where there is one.
@@ -341,7 +405,7 @@ pub fn metric_json<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<
 #[cfg(feature = "python")]
 #[allow(clippy::needless_pass_by_value, clippy::too_many_arguments)]
 pub(crate) mod python {
-    use super::{Metrics, Points};
+    use super::{Histograms, Metrics, Points};
     use crate::error::Result;
     use crate::label_rows::JsonRows;
     use crate::label_rows::python::PyLabelRows;
@@ -351,6 +415,17 @@ pub(crate) mod python {
     use pyo3::types::{PyBytes, PyString};
 
     type Labels<'py> = Vec<(Bound<'py, PyString>, Bound<'py, PyString>)>;
+
+    /// Rows, times in milliseconds and JSON objects.
+    type Held = (Vec<usize>, Vec<i64>, Vec<Vec<u8>>);
+
+    fn histograms(held: &Held) -> Histograms<'_> {
+        Histograms {
+            rows: &held.0,
+            times_ms: &held.1,
+            objects: &held.2,
+        }
+    }
 
     /// Runs `print` on the labels, whichever form they come in.
     fn with_metrics<'py>(
@@ -380,12 +455,14 @@ pub(crate) mod python {
     }
 
     #[pyfunction]
+    #[pyo3(signature = (labels, start_ms, step_ms, values, present, held = Held::default()))]
     fn matrix_json<'py>(
         labels: Bound<'py, PyAny>,
         start_ms: i64,
         step_ms: i64,
         values: PyReadonlyArray2<'py, f64>,
         present: PyReadonlyArray2<'py, bool>,
+        held: Held,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let step_count = values.shape()[1];
         let values = values.as_slice().map_err(|_| contiguous("values"))?;
@@ -396,31 +473,35 @@ pub(crate) mod python {
                 values,
                 present,
             };
-            super::matrix_json(points, start_ms, step_ms, step_count)
+            super::matrix_json(points, histograms(&held), start_ms, step_ms, step_count)
         })
     }
 
     #[pyfunction]
+    #[pyo3(signature = (labels, offsets, times_ns, values, held = Held::default()))]
     fn samples_json<'py>(
         labels: Bound<'py, PyAny>,
         offsets: PyReadonlyArray1<'py, i64>,
         times_ns: PyReadonlyArray1<'py, i64>,
         values: PyReadonlyArray1<'py, f64>,
+        held: Held,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let offsets = offsets.as_slice().map_err(|_| contiguous("offsets"))?;
         let times = times_ns.as_slice().map_err(|_| contiguous("times_ns"))?;
         let values = values.as_slice().map_err(|_| contiguous("values"))?;
         with_metrics(&labels, |metrics| {
-            super::samples_json(metrics, offsets, times, values)
+            super::samples_json(metrics, offsets, times, values, histograms(&held))
         })
     }
 
     #[pyfunction]
+    #[pyo3(signature = (labels, time_ms, values, present, held = Held::default()))]
     fn vector_json<'py>(
         labels: Bound<'py, PyAny>,
         time_ms: i64,
         values: PyReadonlyArray1<'py, f64>,
         present: PyReadonlyArray1<'py, bool>,
+        held: Held,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let values = values.as_slice().map_err(|_| contiguous("values"))?;
         let present = present.as_slice().map_err(|_| contiguous("present"))?;
@@ -430,7 +511,7 @@ pub(crate) mod python {
                 values,
                 present,
             };
-            super::vector_json(points, time_ms)
+            super::vector_json(points, histograms(&held), time_ms)
         })
     }
 
@@ -541,7 +622,7 @@ mod tests {
             present: &[true, false, false, false, true, true],
         };
         assert_eq!(
-            text(matrix_json(points, 1000, 500, 2).unwrap()),
+            text(matrix_json(points, Histograms::default(), 1000, 500, 2).unwrap()),
             "[{\"metric\":{\"__name__\":\"up\"},\"values\":[[1,\"1\"]]},\
              {\"metric\":{\"a\":\"b\"},\"values\":[[1,\"5\"],[1.500,\"6\"]]}]"
         );
@@ -551,7 +632,7 @@ mod tests {
             ..points
         };
         assert_eq!(
-            text(vector_json(one, 1500).unwrap()),
+            text(vector_json(one, Histograms::default(), 1500).unwrap()),
             "[{\"metric\":{\"__name__\":\"up\"},\"value\":[1.500,\"1\"]},\
              {\"metric\":{\"a\":\"b\"},\"value\":[1.500,\"3\"]}]"
         );
@@ -561,6 +642,7 @@ mod tests {
             &[0, 1, 1, 2],
             &[1_000_000_000, -1],
             &[1.0, 2.0],
+            Histograms::default(),
         );
         assert_eq!(
             text(samples.unwrap()),
@@ -572,8 +654,63 @@ mod tests {
             values: &[],
             present: &[],
         };
-        assert_eq!(text(matrix_json(none, 0, 1, 5).unwrap()), "[]");
-        assert_eq!(text(vector_json(none, 0).unwrap()), "[]");
+        assert_eq!(
+            text(matrix_json(none, Histograms::default(), 0, 1, 5).unwrap()),
+            "[]"
+        );
+        assert_eq!(
+            text(vector_json(none, Histograms::default(), 0).unwrap()),
+            "[]"
+        );
+    }
+
+    #[test]
+    fn histograms_follow_values() {
+        let metrics = [metric(&[("a", "1")]), metric(&[("a", "2")])];
+        let points = Points {
+            metrics: Metrics::Made(&metrics),
+            values: &[1.0, 0.0, 0.0, 0.0],
+            present: &[true, false, false, false],
+        };
+        let objects = [b"{}".to_vec(), b"{}".to_vec(), b"{}".to_vec()];
+        let histograms = Histograms {
+            rows: &[0, 1, 1],
+            times_ms: &[1500, 1000, 1500],
+            objects: &objects,
+        };
+        assert_eq!(
+            text(matrix_json(points, histograms, 1000, 500, 2).unwrap()),
+            "[{\"metric\":{\"a\":\"1\"},\"values\":[[1,\"1\"]],\"histograms\":[[1.500,{}]]},\
+             {\"metric\":{\"a\":\"2\"},\"histograms\":[[1,{}],[1.500,{}]]}]"
+        );
+        let one = Points {
+            values: &[1.0, 0.0],
+            present: &[true, false],
+            ..points
+        };
+        let last = Histograms {
+            rows: &[1],
+            times_ms: &[1000],
+            objects: &objects[..1],
+        };
+        assert_eq!(
+            text(vector_json(one, last, 1000).unwrap()),
+            "[{\"metric\":{\"a\":\"1\"},\"value\":[1,\"1\"]},\
+             {\"metric\":{\"a\":\"2\"},\"histogram\":[1,{}]}]"
+        );
+        let samples = samples_json(
+            Metrics::Made(&metrics),
+            &[0, 1, 1],
+            &[1_000_000_000],
+            &[1.0],
+            last,
+        );
+        assert_eq!(
+            text(samples.unwrap()),
+            "[{\"metric\":{\"a\":\"1\"},\"values\":[[1,\"1\"]]},\
+             {\"metric\":{\"a\":\"2\"},\"histograms\":[[1,{}]]}]"
+        );
+        assert!(matrix_json(points, Histograms { rows: &[], ..last }, 0, 1, 2).is_err());
     }
 
     #[test]
@@ -584,21 +721,58 @@ mod tests {
             values: &[1.0],
             present: &[true],
         };
-        assert!(matrix_json(points, 0, 1, 2).is_err());
+        assert!(matrix_json(points, Histograms::default(), 0, 1, 2).is_err());
         assert!(
             vector_json(
                 Points {
                     present: &[],
                     ..points
                 },
+                Histograms::default(),
                 0
             )
             .is_err()
         );
-        assert!(samples_json(Metrics::Made(&metrics), &[0], &[], &[]).is_err());
-        assert!(samples_json(Metrics::Made(&metrics), &[0, 2], &[1], &[1.0]).is_err());
-        assert!(samples_json(Metrics::Made(&metrics), &[1, 0], &[1], &[1.0]).is_err());
-        assert!(samples_json(Metrics::Made(&metrics), &[-1, 0], &[1], &[1.0]).is_err());
+        assert!(
+            samples_json(
+                Metrics::Made(&metrics),
+                &[0],
+                &[],
+                &[],
+                Histograms::default()
+            )
+            .is_err()
+        );
+        assert!(
+            samples_json(
+                Metrics::Made(&metrics),
+                &[0, 2],
+                &[1],
+                &[1.0],
+                Histograms::default()
+            )
+            .is_err()
+        );
+        assert!(
+            samples_json(
+                Metrics::Made(&metrics),
+                &[1, 0],
+                &[1],
+                &[1.0],
+                Histograms::default()
+            )
+            .is_err()
+        );
+        assert!(
+            samples_json(
+                Metrics::Made(&metrics),
+                &[-1, 0],
+                &[1],
+                &[1.0],
+                Histograms::default()
+            )
+            .is_err()
+        );
     }
 
     proptest! {

@@ -478,7 +478,7 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// The cells of some rows; none where it takes long or texts were met.
+    /// The cells of some rows; none where it takes long, or texts or histograms were met.
     fn read(
         &self,
         selection: &Selection,
@@ -501,10 +501,7 @@ impl<'a> Run<'a> {
                 present.extend(part.1);
             }
         }
-        Ok(selection
-            .text_series()
-            .is_empty()
-            .then_some((values, present)))
+        Ok(selection.held_numbers_alone().then_some((values, present)))
     }
 
     fn aggregate(

@@ -1,7 +1,8 @@
 //! Mixed kinds as numbers, and as one column a kind; `snapshot` calls it.
 //!
 //! As numbers: float64 as it is, int64 and uint64 converted, bool 1 or 0; strings, bytes and
-//! histograms are left out, never turned into zeros, and the caller is told.
+//! histograms are left out, never turned into zeros, and the caller is told. `mixed` keeps
+//! histograms among the numbers.
 
 use crate::error::{CoreError, Result};
 use crate::sample::{Kind, Run};
@@ -12,6 +13,7 @@ pub struct Numbers {
     pub times_ns: Vec<i64>,
     pub values: Vec<f64>,
     pub texts_left_out: bool,
+    pub histograms_left_out: bool,
 }
 
 /// Settled runs of one series, ascending, as numbers.
@@ -23,24 +25,64 @@ pub fn numbers(mut runs: Vec<Run>) -> Numbers {
         return Numbers {
             times_ns: run.times_ns,
             values,
-            texts_left_out: false,
+            ..Numbers::default()
         };
     }
     let mut out = Numbers::default();
     for run in runs {
-        let convert: fn(u64) -> f64 = match run.kind {
-            Kind::Float64 => f64::from_bits,
-            Kind::Int64 => |bits| bits as i64 as f64,
-            Kind::Uint64 | Kind::Bool => |bits| bits as f64,
-            Kind::String | Kind::Bytes | Kind::Histogram => {
-                out.texts_left_out = true;
-                continue;
-            }
+        let Some(convert) = conversion(run.kind) else {
+            out.texts_left_out |= run.kind != Kind::Histogram;
+            out.histograms_left_out |= run.kind == Kind::Histogram;
+            continue;
         };
         out.times_ns.extend_from_slice(&run.times_ns);
         out.values.extend(run.values.into_iter().map(convert));
     }
     out
+}
+
+/// From bits to a number; none for what is none.
+fn conversion(kind: Kind) -> Option<fn(u64) -> f64> {
+    Some(match kind {
+        Kind::Float64 => f64::from_bits,
+        Kind::Int64 => |bits| bits as i64 as f64,
+        Kind::Uint64 | Kind::Bool => |bits| bits as f64,
+        Kind::String | Kind::Bytes | Kind::Histogram => return None,
+    })
+}
+
+/// Numbers and histograms of one series, ascending; texts are left out.
+#[derive(Debug, Default, PartialEq)]
+pub struct Mixed {
+    pub times_ns: Vec<i64>,
+    /// NaN where a histogram stands.
+    pub values: Vec<f64>,
+    pub payloads: Vec<Option<Vec<u8>>>,
+}
+
+/// As `numbers`, with histograms as their payloads.
+pub fn mixed(runs: Vec<Run>) -> Result<Mixed> {
+    let mut out = Mixed::default();
+    for run in runs {
+        if let Some(convert) = conversion(run.kind) {
+            out.payloads.resize(out.payloads.len() + run.len(), None);
+            out.times_ns.extend_from_slice(&run.times_ns);
+            out.values.extend(run.values.into_iter().map(convert));
+        } else if run.kind == Kind::Histogram {
+            for at in 0..run.len() {
+                out.times_ns.push(run.times_ns[at]);
+                out.values.push(f64::NAN);
+                out.payloads.push(Some(payload_of(&run, at)?.to_vec()));
+            }
+        }
+    }
+    Ok(out)
+}
+
+fn payload_of(run: &Run, at: usize) -> Result<&[u8]> {
+    run.payload(at).ok_or_else(|| {
+        CoreError::Corrupt("cannot read a sample: its bytes lie outside the heap".into())
+    })
 }
 
 /// All samples of one kind of a batch of series, for columnar export.
@@ -81,10 +123,7 @@ impl KindColumn {
             return Ok(());
         }
         for at in 0..run.len() {
-            let payload = run.payload(at).ok_or_else(|| {
-                CoreError::Corrupt("cannot read a sample: its bytes lie outside the heap".into())
-            })?;
-            self.heap.extend_from_slice(payload);
+            self.heap.extend_from_slice(payload_of(&run, at)?);
             self.offsets.push(self.heap.len() as i64);
         }
         Ok(())
@@ -135,6 +174,19 @@ mod tests {
         assert_eq!(got.times_ns, [1, 2, 4, 5]);
         assert_eq!(got.values, [1.5, -2.0, 4.0, 1.0]);
         assert!(got.texts_left_out);
+    }
+
+    #[test]
+    fn histograms_stay_among_the_numbers() {
+        let mut histogram = Run::new(Kind::Histogram);
+        histogram.push_payload(2, b"h");
+        let runs = vec![run(Kind::Int64, &[(1, 7)]), histogram, text(3, "x")];
+        let numbers = numbers(runs.clone());
+        assert!(numbers.histograms_left_out && numbers.texts_left_out);
+        assert_eq!(numbers.values, [7.0]);
+        let got = mixed(runs).unwrap();
+        assert_eq!((got.times_ns, got.values[0]), (vec![1, 2], 7.0));
+        assert_eq!(got.payloads, [None, Some(b"h".to_vec())]);
     }
 
     #[test]

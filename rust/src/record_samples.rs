@@ -38,6 +38,15 @@ impl Kinds {
         }
     }
 
+    /// How many of `sample_count` samples are of a kind.
+    pub fn count(&self, wanted: Kind, sample_count: usize) -> usize {
+        match self {
+            Self::Constant(kind) if *kind == wanted => sample_count,
+            Self::Constant(_) => 0,
+            Self::Each(kinds) => kinds.iter().filter(|kind| **kind == wanted).count(),
+        }
+    }
+
     pub fn use_heap(&self) -> bool {
         match self {
             Self::Constant(kind) => kind.uses_heap(),

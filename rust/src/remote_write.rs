@@ -4,12 +4,14 @@
 //! The message is walked by hand: a series costs no allocation. The raw key of a series is the
 //! stretch of its message that holds labels; it is parsed once a series, in `canonicalise`. Broken
 //! protobuf refuses the whole body; what cannot be stored is refused by series or sample and named.
-//! Start times are read past: no page keeps them yet. Histograms and exemplars are refused.
+//! Start times are read past: no page keeps them yet. Exemplars are refused.
 
 use crate::batch::{Batch, Key, MetadataRow, Wire, assemble, quoted, reject};
 use crate::error::{CoreError, Result};
+use crate::histogram;
 use crate::key_hash::KeyHasher;
 use crate::protobuf::{Message, Span, Value, broken, expect_bytes, expect_varint, mistyped};
+use crate::remote_histogram;
 use crate::sample::Kind;
 use std::borrow::Cow;
 
@@ -41,7 +43,7 @@ const VARINT_BYTES_SHORT_MAX: usize = 8;
 /// Decodes a `prometheus.WriteRequest`.
 pub fn decode_1(body: Vec<u8>) -> Result<Batch> {
     let mut batch = Batch::over(body, Wire::RemoteWrite1, canonicalise_1)?;
-    let body = std::mem::take(&mut batch.body);
+    let mut body = std::mem::take(&mut batch.body);
     let mut decoder = Decoder::new(&mut batch, &body, Symbols::default());
     let mut message = Message::new(&body, (0, body.len() as u32));
     while let Some((number, value)) = message.next_field()? {
@@ -60,7 +62,8 @@ pub fn decode_1(body: Vec<u8>) -> Result<Batch> {
             _ => {}
         }
     }
-    decoder.finish()?;
+    let (_, payloads) = decoder.finish()?;
+    body.extend_from_slice(&payloads);
     batch.body = body;
     Ok(batch)
 }
@@ -68,7 +71,7 @@ pub fn decode_1(body: Vec<u8>) -> Result<Batch> {
 /// Decodes an `io.prometheus.write.v2.Request`.
 pub fn decode_2(body: Vec<u8>) -> Result<Batch> {
     let mut batch = Batch::over(body, Wire::RemoteWrite2, canonicalise_2)?;
-    let body = std::mem::take(&mut batch.body);
+    let mut body = std::mem::take(&mut batch.body);
     let symbols = Symbols::read(&body)?;
     let mut decoder = Decoder::new(&mut batch, &body, symbols);
     let mut message = Message::new(&body, (0, body.len() as u32));
@@ -84,7 +87,8 @@ pub fn decode_2(body: Vec<u8>) -> Result<Batch> {
             _ => {}
         }
     }
-    let symbols = decoder.finish()?;
+    let (symbols, payloads) = decoder.finish()?;
+    body.extend_from_slice(&payloads);
     batch.symbols = symbols.spans;
     batch.body = body;
     Ok(batch)
@@ -92,6 +96,8 @@ pub fn decode_2(body: Vec<u8>) -> Result<Batch> {
 
 /// More symbols than this in one request are refused: each costs memory beside the body.
 const SYMBOLS_MAX: usize = 1 << 20;
+/// Payloads of histograms in one request; with its body they fit the 32 bits of a place.
+const PAYLOAD_BYTES_MAX: usize = 1 << 30;
 
 /// The strings of a 2.0 request, which everything in it refers to by number.
 #[derive(Default)]
@@ -185,8 +191,9 @@ struct Decoder<'a> {
     is_version_2: bool,
     /// 1-based position of the series being read.
     line: u32,
-    histograms: Unkept,
     exemplars: Unkept,
+    /// Histograms as they are persisted, to stand behind the body.
+    payloads: Vec<u8>,
     /// Scattered labels, copied together.
     gathered: Vec<u8>,
 }
@@ -207,8 +214,8 @@ impl<'a> Decoder<'a> {
             hasher: KeyHasher::of_process(),
             symbols,
             line: 0,
-            histograms: Unkept::default(),
             exemplars: Unkept::default(),
+            payloads: Vec::new(),
             gathered: Vec::new(),
         }
     }
@@ -249,9 +256,9 @@ impl<'a> Decoder<'a> {
                 }
                 2 => self.sample(expect_bytes(&value, message.at, "sample")?)?,
                 3 | 4 => {
-                    expect_bytes(&value, message.at, "exemplar or histogram")?;
+                    let span = expect_bytes(&value, message.at, "exemplar or histogram")?;
                     if (number == 3) == self.is_version_2 {
-                        self.histograms.add(self.line);
+                        self.histogram(span)?;
                     } else {
                         self.exemplars.add(self.line);
                     }
@@ -285,6 +292,7 @@ impl<'a> Decoder<'a> {
         let Some(hash) = hash else {
             self.batch.times_ns.truncate(sample_start);
             self.batch.values.truncate(sample_start);
+            self.batch.kinds.truncate(sample_start);
             return Ok(());
         };
         if has_samples {
@@ -448,6 +456,32 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
+    /// Keeps a histogram as a payload; the kinds of what came before it are filled in here, so that
+    /// requests without histograms pay nothing.
+    #[cold]
+    fn histogram(&mut self, span: Span) -> Result<()> {
+        let (histogram, time_ms) = remote_histogram::read(self.body, span)?;
+        if let Err(error) = histogram.check() {
+            let line = self.line;
+            let reason =
+                format!("cannot store a histogram of series {line} of the request: {error}");
+            return reject(&mut self.batch.rejected, line, reason);
+        }
+        let (start, count) = (self.payloads.len(), self.batch.times_ns.len());
+        histogram::encode(&histogram, &mut self.payloads);
+        if self.payloads.len() > PAYLOAD_BYTES_MAX {
+            let cause = "its histograms take more than payload_bytes_max";
+            return Err(broken(span.0 as usize, cause));
+        }
+        let place = (self.body.len() + start) as u64;
+        self.push(place << 32 | (self.payloads.len() - start) as u64, time_ms)?;
+        if self.batch.times_ns.len() > count {
+            self.batch.kinds.resize(count, Kind::Float64);
+            self.batch.kinds.push(Kind::Histogram);
+        }
+        Ok(())
+    }
+
     #[cold]
     fn refuse_reference<T>(&mut self, reference: u64) -> Result<Option<T>> {
         let count = self.symbols.spans.len();
@@ -463,12 +497,12 @@ impl<'a> Decoder<'a> {
         Ok(None)
     }
 
-    fn finish(self) -> Result<Symbols> {
-        self.histograms.refuse("native histograms", self.batch)?;
+    /// The symbols, and the payloads that follow the body.
+    fn finish(self) -> Result<(Symbols, Vec<u8>)> {
         self.exemplars.refuse("exemplars", self.batch)?;
         let count = self.batch.times_ns.len();
         self.batch.kinds.resize(count, Kind::Float64);
-        Ok(self.symbols)
+        Ok((self.symbols, self.payloads))
     }
 }
 
@@ -989,12 +1023,44 @@ mod tests {
         let plain = series(&[("__name__", "y")], &[(ONE, 1)]);
         let batch = decode_1(request(&[plain, with_all.clone()])).unwrap();
         let reasons: Vec<&str> = batch.rejected.iter().map(|one| &*one.reason).collect();
-        let expected = [
-            "cannot store 2 native histograms (the first in series 2 of the request): not supported yet",
-            "cannot store 1 exemplars (the first in series 2 of the request): not supported yet",
-        ];
+        let expected =
+            ["cannot store 1 exemplars (the first in series 2 of the request): not supported yet"];
         assert_eq!(reasons, expected);
-        assert_eq!(batch.times_ns.len(), 2);
+        // Empty messages are empty histograms.
+        assert_eq!(batch.times_ns.len(), 4);
+    }
+
+    #[test]
+    fn histograms_stand_behind_the_body() {
+        let mut both = series(&[("__name__", "x")], &[(ONE, 1)]);
+        let mut histogram = Vec::new();
+        varint_field(&mut histogram, 1, 3);
+        varint_field(&mut histogram, 6, 3);
+        varint_field(&mut histogram, 15, 2);
+        bytes_field(&mut both, 4, &histogram);
+        let plain = series(&[("__name__", "y")], &[(TWO, 1)]);
+        let batch = decode_1(request(&[both, plain])).unwrap();
+        assert_eq!(batch.kinds, [Kind::Float64, Kind::Histogram, Kind::Float64]);
+        assert_eq!(batch.times_ns, [1_000_000, 2_000_000, 1_000_000]);
+        let payload = crate::sample::payload(&batch.body, batch.values[1]).unwrap();
+        let read = histogram::decode(payload).unwrap();
+        assert_eq!((read.count(), read.zero_count()), (3.0, 3.0));
+        check_shape(&batch);
+    }
+
+    #[test]
+    fn a_histogram_that_is_not_valid_is_refused_alone() {
+        let mut one = series(&[("__name__", "x")], &[(ONE, 1)]);
+        let mut histogram = Vec::new();
+        varint_field(&mut histogram, 1, 3);
+        bytes_field(&mut one, 4, &histogram);
+        let batch = decode_1(request(&[one])).unwrap();
+        assert_eq!(batch.kinds, [Kind::Float64]);
+        assert_eq!(
+            batch.rejected[0].reason,
+            "cannot store a histogram of series 1 of the request: the histogram is not valid: its \
+             buckets hold 0 observations, its count is 3"
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::pending::Part;
 use crate::prefetch::prefetch;
 use crate::record_samples::{Columns, Kinds, SamplesView, all, encode_samples};
 use crate::row_keys::Run;
-use crate::sample::payload;
+use crate::sample::{Kind, payload};
 use crate::series::{SeriesId, SeriesView};
 use crate::series_store::{DEFINED, Hot, LIVE, SHARD_MASK};
 use crate::series_table::{Admission, Admitted, Flight, NO_SERIES, SeriesTable, Table, Tenant};
@@ -69,6 +69,13 @@ pub struct Resolved {
 impl Resolved {
     pub fn sample_count(&self) -> usize {
         self.columns.values.len()
+    }
+
+    /// Those of its samples that are native histograms.
+    pub fn histogram_count(&self) -> usize {
+        self.columns
+            .kinds
+            .count(Kind::Histogram, self.sample_count())
     }
 
     pub fn tenant(&self) -> &str {
@@ -538,7 +545,7 @@ impl Work<'_> {
             key_ends: Vec::new(),
             times_ns: Vec::new(),
             values: Vec::new(),
-            kinds: Kinds::Constant(crate::sample::Kind::Float64),
+            kinds: Kinds::Constant(Kind::Float64),
             heap: Vec::new(),
             sides: Sides::default(),
         };

@@ -841,6 +841,11 @@ pub(crate) mod python {
         }
 
         #[getter]
+        fn histogram_count(&self) -> usize {
+            self.0.histogram_count()
+        }
+
+        #[getter]
         fn time_min_ns(&self) -> Option<i64> {
             self.0.time_min_ns()
         }

@@ -9,7 +9,7 @@ use crate::hiding::{HiddenPart, hidden_part, hides_all};
 use crate::label_rows::{LabelRows, LabelRowsBuilder};
 use crate::merge::{hide, merge_runs};
 use crate::meter::Meter;
-use crate::numeric::{self, KindColumn, append_columns};
+use crate::numeric::{self, KindColumn, Mixed, append_columns};
 use crate::rollup_reading::{Coarse, Level, Reading};
 use crate::rollup_window;
 use crate::sample::Run;
@@ -395,6 +395,7 @@ impl Gathered {
             members,
             ends,
             texts: Mutex::new(BTreeSet::new()),
+            histograms: Mutex::new(BTreeSet::new()),
             reading,
         }
     }
@@ -413,6 +414,8 @@ pub struct Selection {
     ends: Vec<usize>,
     /// Series in which a numeric read met strings or bytes.
     texts: Mutex<BTreeSet<usize>>,
+    /// Series in which a numeric read met histograms.
+    histograms: Mutex<BTreeSet<usize>>,
     /// None: samples alone are read.
     reading: Option<Reading>,
 }
@@ -479,6 +482,16 @@ impl Selection {
     /// Series in which numeric reads so far met strings or bytes, which they leave out.
     pub fn text_series(&self) -> Vec<usize> {
         self.texts.lock().iter().copied().collect()
+    }
+
+    /// Series in which numeric reads so far met histograms, which they leave out; `mixed` does not.
+    pub fn histogram_series(&self) -> Vec<usize> {
+        self.histograms.lock().iter().copied().collect()
+    }
+
+    /// Whether numeric reads so far left nothing out.
+    pub fn held_numbers_alone(&self) -> bool {
+        self.texts.lock().is_empty() && self.histograms.lock().is_empty()
     }
 
     /// One value a step for each series of the batch: rows one after the other.
@@ -686,6 +699,11 @@ impl Selection {
         Ok(merge_runs(runs, &[]))
     }
 
+    /// The numbers and histograms of one series.
+    pub fn mixed(&self, at: usize, range: TimeRange, meter: &Meter) -> Result<Mixed> {
+        numeric::mixed(self.read(at, range, meter)?)
+    }
+
     /// Every sample of a batch, kind by kind.
     pub fn columns(
         &self,
@@ -713,6 +731,9 @@ impl Selection {
         let numbers = numeric::numbers(self.read_by(readers, at, range, meter)?);
         if numbers.texts_left_out {
             self.texts.lock().insert(at);
+        }
+        if numbers.histograms_left_out {
+            self.histograms.lock().insert(at);
         }
         Ok((numbers.times_ns, numbers.values))
     }
@@ -978,6 +999,12 @@ pub(crate) mod python {
         }
     }
 
+    type Mixed<'py> = (
+        Bound<'py, PyArray1<i64>>,
+        Bound<'py, PyArray1<f64>>,
+        Vec<Option<Bound<'py, PyBytes>>>,
+    );
+
     type Columns<'py> = (
         Bound<'py, PyArray1<i64>>,
         Bound<'py, PyArray1<i64>>,
@@ -1000,6 +1027,30 @@ pub(crate) mod python {
 
         fn text_series(&self) -> Vec<usize> {
             self.0.text_series()
+        }
+
+        fn histogram_series(&self) -> Vec<usize> {
+            self.0.histogram_series()
+        }
+
+        fn mixed<'py>(
+            &self,
+            py: Python<'py>,
+            at: usize,
+            min_ns: i64,
+            max_ns: i64,
+            meter: &PyMeter,
+        ) -> PyResult<Mixed<'py>> {
+            let range = TimeRange { min_ns, max_ns };
+            let mixed = py.detach(|| self.0.mixed(at, range, &meter.0))?;
+            let payloads = mixed.payloads.into_iter();
+            Ok((
+                PyArray1::from_vec(py, mixed.times_ns),
+                PyArray1::from_vec(py, mixed.values),
+                payloads
+                    .map(|payload| payload.map(|bytes| PyBytes::new(py, &bytes)))
+                    .collect(),
+            ))
         }
 
         /// Coarse resolutions that gave answers so far, and whether windows were moved for them.

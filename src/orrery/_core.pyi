@@ -66,18 +66,24 @@ def matrix_json(
     step_ms: int,
     values: NDArray[np.float64],
     present: NDArray[np.bool_],
-) -> bytes: ...
+    held: tuple[Sequence[int], Sequence[int], Sequence[bytes]] = ...,
+) -> bytes:
+    """``held`` are histograms beside the values: rows, times in milliseconds and JSON objects, by
+    rising row and time."""
+
 def samples_json(
     labels: LabelRows | Sequence[tuple[tuple[str, str], ...]],
     offsets: NDArray[np.int64],
     times_ns: NDArray[np.int64],
     values: NDArray[np.float64],
+    held: tuple[Sequence[int], Sequence[int], Sequence[bytes]] = ...,
 ) -> bytes: ...
 def vector_json(
     labels: LabelRows | Sequence[tuple[tuple[str, str], ...]],
     time_ms: int,
     values: NDArray[np.float64],
     present: NDArray[np.bool_],
+    held: tuple[Sequence[int], Sequence[int], Sequence[bytes]] = ...,
 ) -> bytes: ...
 def scalar_json(time_ms: int, value: float) -> bytes: ...
 
@@ -410,6 +416,29 @@ class Head:
     @property
     def time_range(self) -> tuple[int, int] | None: ...
 
+# --- histogram.rs
+
+def decode_histogram(
+    payload: bytes,
+) -> tuple[
+    int,
+    int,
+    float,
+    float,
+    float,
+    float,
+    tuple[NDArray[np.int64], NDArray[np.float64]],
+    tuple[NDArray[np.int64], NDArray[np.float64]],
+    list[float],
+]:
+    """Schema, reset hint, zero threshold, zero count, count, sum, positive and negative buckets
+    (indexes and counts of those that hold something), custom bounds."""
+
+def histogram_json(
+    count: float, sum: float, buckets: Sequence[tuple[int, float, float, float]]
+) -> bytes:
+    """As Prometheus writes it; a bucket is (which ends belong to it, lower, upper, count)."""
+
 # --- label_rows.rs
 
 @final
@@ -734,6 +763,10 @@ class Resolved:
     @property
     def sample_count(self) -> int: ...
     @property
+    def histogram_count(self) -> int:
+        """Those of its samples that are native histograms."""
+
+    @property
     def time_min_ns(self) -> int | None:
         """The time of its earliest sample."""
 
@@ -920,6 +953,15 @@ class Selection:
 
     def text_series(self) -> list[int]:
         """Series in which numeric reads so far met strings or bytes, which they leave out."""
+
+    def histogram_series(self) -> list[int]:
+        """Positions in which numeric reads so far met histograms, which they left out."""
+
+    def mixed(
+        self, at: int, min_ns: int, max_ns: int, meter: Meter
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], list[bytes | None]]:
+        """Times, numbers (NaN beside a histogram) and histograms' payloads of one series, texts
+        left out."""
 
     def promql_labels(self, first: int, count: int) -> LabelRows:
         """Sorted pairs, ``__name__`` among them."""

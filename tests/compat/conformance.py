@@ -164,7 +164,7 @@ def run_over_http(url: str) -> list[dict]:
     header = "X-Scope-OrgID: scripts{n}"
     target = read.HttpTarget(f"{url}/api/v1/write", url, [header], None, 0.0)
     given = types.SimpleNamespace(
-        **vars(options()), no_native=True, skip_tag=[], refused=0, verbose=0
+        **vars(options()), no_native=False, skip_tag=[], refused=0, verbose=0
     )
     try:
         return [

@@ -119,8 +119,10 @@ class Programs:
         command = [program, f"--web.listen-address=127.0.0.1:{port}"]
         return self.start("node-exporter", command, port, "/metrics")
 
-    def prometheus(self, suite: str, configuration: str, *options: str) -> Server:
-        port = free_port()
+    def prometheus(
+        self, suite: str, configuration: str, *options: str, port: int | None = None
+    ) -> Server:
+        port = port or free_port()
         folder = self.folder / f"prometheus-{suite}"
         folder.mkdir()
         file = folder / "prometheus.yml"

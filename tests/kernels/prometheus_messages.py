@@ -6,18 +6,41 @@ FIELD = descriptor_pb2.FieldDescriptorProto
 TYPES = {
     "double": FIELD.TYPE_DOUBLE,
     "int64": FIELD.TYPE_INT64,
+    "uint64": FIELD.TYPE_UINT64,
+    "sint32": FIELD.TYPE_SINT32,
+    "sint64": FIELD.TYPE_SINT64,
     "uint32": FIELD.TYPE_UINT32,
     "enum": FIELD.TYPE_INT32,
     "string": FIELD.TYPE_STRING,
     "bytes": FIELD.TYPE_BYTES,
 }
 
+SPAN = {"offset": ("sint32", 1), "length": ("uint32", 2)}
+HISTOGRAM = {
+    "count_int": ("uint64", 1),
+    "count_float": ("double", 2),
+    "sum": ("double", 3),
+    "schema": ("sint32", 4),
+    "zero_threshold": ("double", 5),
+    "zero_count_int": ("uint64", 6),
+    "zero_count_float": ("double", 7),
+    "negative_spans": ("*BucketSpan", 8),
+    "negative_deltas": ("*sint64", 9),
+    "negative_counts": ("*double", 10),
+    "positive_spans": ("*BucketSpan", 11),
+    "positive_deltas": ("*sint64", 12),
+    "positive_counts": ("*double", 13),
+    "reset_hint": ("enum", 14),
+    "timestamp": ("int64", 15),
+    "custom_values": ("*double", 16),
+}
 SAMPLE = {"value": ("double", 1), "timestamp": ("int64", 2)}
 VERSION_1 = {
     "Label": {"name": ("string", 1), "value": ("string", 2)},
     "Sample": SAMPLE,
     "Exemplar": {"value": ("double", 2), "timestamp": ("int64", 3)},
-    "Histogram": {"sum": ("double", 3), "timestamp": ("int64", 15)},
+    "BucketSpan": SPAN,
+    "Histogram": HISTOGRAM,
     "TimeSeries": {
         "labels": ("*Label", 1),
         "samples": ("*Sample", 2),
@@ -35,7 +58,8 @@ VERSION_1 = {
 VERSION_2 = {
     "Sample": {**SAMPLE, "start_timestamp": ("int64", 3)},
     "Exemplar": {"labels_refs": ("*uint32", 1), "value": ("double", 2), "timestamp": ("int64", 3)},
-    "Histogram": {"sum": ("double", 3), "timestamp": ("int64", 15)},
+    "BucketSpan": SPAN,
+    "Histogram": HISTOGRAM,
     "Metadata": {"type": ("enum", 1), "help_ref": ("uint32", 3), "unit_ref": ("uint32", 4)},
     "TimeSeries": {
         "labels_refs": ("*uint32", 1),
@@ -103,3 +127,12 @@ def request_2(series) -> bytes:
         one.created_timestamp = 5
     request.symbols.extend(symbols)
     return request.SerializeToString()
+
+
+def with_histograms(request: bytes, version: int, histograms) -> bytes:
+    """``request`` with histograms, given as keyword dictionaries, in its first series."""
+    messages, name = (ONE, "WriteRequest") if version == 1 else (TWO, "Request")
+    message = messages[name].FromString(request)
+    for fields in histograms:
+        message.timeseries[0].histograms.add(**fields)
+    return message.SerializeToString()

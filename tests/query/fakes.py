@@ -127,6 +127,9 @@ class FakeSelection:
     def coarse_used(self):
         return [], False
 
+    def histogram_series(self):
+        return ()
+
     def text_series(self) -> list[int]:
         return [at for at, series in enumerate(self.found) if series.holds_text]
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import cramjam
 import pytest
 
+from tests.kernels.prometheus_messages import request_1, with_histograms
 from tests.reliability import remote_write
 from tests.reliability.serving import Orrery
 
@@ -42,6 +43,11 @@ def proto(*series: tuple[dict[str, str], list[tuple[int, float]]]) -> bytes:
 
 def labels(count: int) -> dict[str, str]:
     return {"__name__": "many", **{f"l{number:04}": "x" for number in range(count)}}
+
+
+def held(histogram: dict[str, object]) -> bytes:
+    series = [([("__name__", "m")], [])]
+    return with_histograms(request_1(series), 1, [{**histogram, "timestamp": SECOND * 1000}])
 
 
 def snappy(content: bytes) -> bytes:
@@ -201,6 +207,14 @@ CASES = {
     "broken zstd": remote(400, "zstd", b"nothing", Content_Encoding="zstd"),
     "broken protobuf": remote(400, "cannot decode", snappy(b"\x0a\xff\xff\xff\xff\x0f")),
     "protobuf of a wrong type": remote(400, "cannot decode", snappy(b"\x08\x01\x0a\x01")),
+    "histogram that counts what it does not hold": remote(
+        400, "its count is 3", snappy(held({"count_int": 3}))
+    ),
+    "histogram with a span that has no end": remote(
+        400,
+        "4294967295",
+        snappy(held({"count_int": 1, "positive_spans": [{"offset": 0, "length": 2**32 - 1}]})),
+    ),
     "wrong content type": remote(415, "text/csv", b"", Content_Type="text/csv"),
     "unknown message": remote(415, "x.Y", b"", Content_Type="application/x-protobuf;proto=x.Y"),
     "unknown encoding of remote write": remote(415, "lz4", b"", Content_Encoding="lz4"),

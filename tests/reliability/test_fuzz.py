@@ -33,6 +33,7 @@ from orrery.kernels.decompress import decompress
 from orrery.kernels.graphite import decode_graphite_lines, decode_graphite_pickles
 from orrery.kernels.gts_input import decode_gts, decode_gts_meta
 from orrery.kernels.head import Head
+from orrery.kernels.histogram import decode_histogram
 from orrery.kernels.line_protocol import decode_line_protocol
 from orrery.kernels.log_frames import find_witness, frame_headers, scan_frames
 from orrery.kernels.opentsdb import decode_opentsdb, echo_opentsdb
@@ -52,8 +53,10 @@ from orrery.kernels.series_table import SeriesTable
 from orrery.languages.promql.parse import parse
 from orrery.store.documents import decode_document, encode_document
 from orrery.store.manifest import Manifest
+from tests.kernels import histograms
 from tests.kernels import otlp_messages as otlp
-from tests.kernels.prometheus_messages import request_1, request_2
+from tests.kernels.prometheus_messages import request_1, request_2, with_histograms
+from tests.kernels.test_histogram import golden as histogram_payloads
 from tests.kernels.test_record import golden_records
 
 SOAK_SECONDS = float(os.environ.get("SOAK_SECONDS", "20"))
@@ -250,7 +253,11 @@ def queries() -> list[bytes]:
 def messages() -> tuple[list[bytes], list[bytes]]:
     labels = [("__name__", "up"), ("host", "a"), ("job", "node")]
     series = [(labels, [(1_700_000_000_000, 1.5), (1_700_000_015_000, 2.5)])]
-    return [request_1(series), request_1(series * 9)], [request_2(series), request_2(series * 9)]
+    held = [histograms.at(one, 1_700_000_000_000) for one in histograms.ALL.values()]
+    return (
+        [request_1(series), with_histograms(request_1(series * 9), 1, held)],
+        [request_2(series), with_histograms(request_2(series * 9), 2, held)],
+    )
 
 
 OTLP_OPTIONS = OtlpOptions(
@@ -313,6 +320,11 @@ def decoders(folder: Path) -> dict[str, tuple[Callable[[bytes], None], Sequence[
         "otlp json": (
             otlp_metrics(is_json=True),
             [MessageToJson(message, indent=None).encode() for message in otlp_requests()],
+            mutated,
+        ),
+        "histogram": (
+            lambda content: decode_histogram(content) and None,
+            histogram_payloads(),
             mutated,
         ),
         "gzip": (inflate("gzip"), LINES, mutated_inside(gzip.compress)),

@@ -1,12 +1,13 @@
 """A database in this process: no sockets, no copies of samples; built by ``api.open``."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 import numpy as np
 
 from orrery.client.columns import Points
-from orrery.client.results import PartlyWritten, Result, Written
+from orrery.client.results import PartlyWritten, Result, Written, histograms_left_out
 from orrery.client.side import Selectors
 from orrery.ingest.accept import Accept
 from orrery.ingest.contract import Written as Acknowledged
@@ -17,6 +18,7 @@ from orrery.kernels.series import encode_series
 from orrery.languages.promql.evaluate import LOOKBACK_NS
 from orrery.languages.promql.prepare import Preparations
 from orrery.languages.promql.result import Result as Evaluated
+from orrery.languages.promql.values import are_held
 from orrery.model.effects import Fetch, Find, Labels, More, SampleFrames, Values
 from orrery.model.receipts import Receipt
 from orrery.model.selector import Matcher, Selector
@@ -139,11 +141,19 @@ def acknowledged(batches: Sequence[Batch], parts: Sequence[Acknowledged]) -> Wri
 
 
 def columns(result: Evaluated) -> Result:
-    """A table of steps as the samples that are present in it."""
+    """A table of steps as the numbers that are present in it."""
     if result.samples is not None:
         samples = result.samples
+        warnings = left_out(samples.labels[row] for row in sorted(samples.mixed))
+        result = replace(result, warnings=(*result.warnings, *warnings))
         return matrix(samples.labels, samples.offsets, samples.times_ns, samples.values, result)
     present = result.present
+    if result.histograms is not None:
+        is_histogram = present & are_held(result.histograms)
+        rows = np.nonzero(is_histogram.any(axis=1))[0].tolist()
+        warnings = left_out(result.labels[row] for row in rows)
+        result = replace(result, warnings=(*result.warnings, *warnings))
+        present = present & ~is_histogram
     counts = present.sum(axis=1, dtype=np.int64)
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
     times_ns = np.broadcast_to(result.times_ns, present.shape)[present]
@@ -157,15 +167,20 @@ def matrix(
     values: "np.ndarray[tuple[int], np.dtype[np.float64]]",
     result: Evaluated,
 ) -> Result:
+    filled = np.diff(offsets) > 0
     return Result(
         kind=result.kind,
-        labels=tuple(dict(one) for one in labels),
-        offsets=offsets,
+        labels=tuple(dict(one) for one, kept in zip(labels, filled, strict=True) if kept),
+        offsets=offsets[np.concatenate([np.ones(1, dtype=np.bool_), filled])],
         times_ns=times_ns,
         values=values,
         text=result.text,
         warnings=(*result.warnings, *result.infos),
     )
+
+
+def left_out(labels: Iterable[Labels]) -> tuple[str, ...]:
+    return histograms_left_out([dict(one) for one in labels])
 
 
 def joined(batches: Sequence[SampleFrames]) -> Result:
@@ -179,5 +194,8 @@ def joined(batches: Sequence[SampleFrames]) -> Result:
         offsets=np.concatenate([np.zeros(1, np.int64), np.cumsum(counts[filled])]),
         times_ns=np.concatenate([batch.times_ns for batch in batches]),
         values=np.concatenate([batch.values for batch in batches]),
-        warnings=tuple(text for batch in batches for text in batch.warnings),
+        warnings=(
+            *(text for batch in batches for text in batch.warnings),
+            *left_out(batch.labels[row] for batch in batches for row in sorted(batch.mixed)),
+        ),
     )

@@ -10,7 +10,7 @@ import numpy as np
 from orrery.client import lines, remote_write
 from orrery.client.columns import Points
 from orrery.client.http import Answer, Http, checked, told
-from orrery.client.results import PartlyWritten, Result, Written
+from orrery.client.results import PartlyWritten, Result, Written, histograms_left_out
 from orrery.client.side import TIME_MAX_NS, TIME_MIN_NS, Selectors
 from orrery.errors import Unavailable
 from orrery.languages.promql.tokens import go_quote
@@ -39,6 +39,16 @@ class Row(msgspec.Struct):
     metric: dict[str, str] = {}
     value: tuple[float, str] | None = None
     values: list[tuple[float, str]] = []
+    histogram: msgspec.Raw | None = None
+    histograms: msgspec.Raw | None = None
+
+    @property
+    def holds_histograms(self) -> bool:
+        return self.histogram is not None or self.histograms is not None
+
+    @property
+    def holds_numbers(self) -> bool:
+        return self.value is not None or bool(self.values)
 
 
 class Data(msgspec.Struct):
@@ -245,6 +255,8 @@ def told_warnings(body: bytes) -> list[str]:
 
 
 def columns(kind: str, rows: list[Row], text: str | None, warnings: tuple[str, ...]) -> Result:
+    warnings += histograms_left_out([row.metric for row in rows if row.holds_histograms])
+    rows = [row for row in rows if row.holds_numbers]
     samples = [[row.value] if row.value is not None else row.values for row in rows]
     flat = [sample for series in samples for sample in series]
     counts = np.array([len(series) for series in samples], dtype=np.int64)

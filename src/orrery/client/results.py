@@ -81,6 +81,15 @@ class Result:
         return arrow.DictionaryArray.from_arrays(arrow.array(indices, mask=mask), dictionary)
 
 
+def histograms_left_out(labels: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
+    """A warning where series hold native histograms, which no column of numbers stands for."""
+    if not labels:
+        return ()
+    pairs = ",".join(f'{key}="{value}"' for key, value in sorted(labels[0].items()))
+    shown = f"{len(labels)} series hold native histograms, which are left out: {{{pairs}}}"
+    return (shown + (" and more" if len(labels) > 1 else ""),)
+
+
 @dataclass(frozen=True, slots=True)
 class Written:
     """How many samples are stored, and how sure that is: ``fsynced``, ``memory``..."""

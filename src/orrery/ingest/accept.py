@@ -358,4 +358,5 @@ class Accept:
             acknowledgement=self._durable_class if durable else MEMORY,
             offset=offset,
             lines_rejected_count=resolved.lines_rejected_count,
+            histogram_count=resolved.histogram_count,
         )

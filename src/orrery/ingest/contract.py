@@ -35,6 +35,8 @@ class Written(Struct, frozen=True):
     """Of the log record; None where nothing was left to log."""
     lines_rejected_count: int = 0
     """Lines with a refusal, whether ``rejected`` lists them or not; line 0 is none."""
+    histogram_count: int = 0
+    """Those of ``sample_count`` that are native histograms."""
 
 
 class Accept(Protocol):

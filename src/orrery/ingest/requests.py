@@ -33,15 +33,16 @@ class TooLarge(Exhausted):
 
 class Outcome(Struct, frozen=True):
     """``refused`` is sorted by line, without repeats; ``acknowledgement`` is None where nothing
-    was there to store. ``sample_count`` samples are stored, ``refused_sample_count`` decoded ones
-    are not; ``points_refused_count`` counts the points a decoder refused, where its wire counts
-    them, and the lines of others with a refusal."""
+    was there to store. ``sample_count`` samples are stored, ``histogram_count`` of them native
+    histograms; ``refused_sample_count`` decoded ones are not; ``points_refused_count`` counts the
+    points a decoder refused, where its wire counts them, and the lines of others with a refusal."""
 
     sample_count: int
     refused_sample_count: int
     refused: tuple[Rejected, ...]
     acknowledgement: str | None
     points_refused_count: int = 0
+    histogram_count: int = 0
 
     @property
     def refused_line_count(self) -> int:
@@ -89,13 +90,13 @@ async def store(
         return Outcome(0, 0, refused, None, batch.refused_count)
     refused = _merged(batch.rejected, written.rejected)
     count = written.sample_count
-    points_refused_count = batch.refused_count + written.lines_rejected_count
     return Outcome(
         count,
         batch.sample_count - count,
         refused,
         written.acknowledgement,
-        points_refused_count,
+        batch.refused_count + written.lines_rejected_count,
+        written.histogram_count,
     )
 
 

@@ -3,13 +3,14 @@
 ``query/run`` answers them; nothing here touches storage. Times are nanoseconds since 1970 UTC.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -75,8 +76,22 @@ class More:
     cursor: object
 
 
+@dataclass(frozen=True, slots=True)
+class Mixed:
+    """The samples of one series that holds histograms, ascending: numbers as ``values``, and
+    payloads (docs/formats/histogram.md), None where a number stands."""
+
+    times_ns: "NDArray[np.int64]"
+    values: "NDArray[np.float64]"
+    payloads: "Sequence[bytes | None]"
+
+
 class StepFrames(Struct, frozen=True, eq=False):
-    """One value a step: ``values`` and ``present`` have shape (series, steps)."""
+    """One value a step: ``values`` and ``present`` have shape (series, steps).
+
+    A kernel sees numbers alone: ``mixed`` has the samples of rows in which it met histograms, from
+    the start of the first window to the end of the last.
+    """
 
     labels: "Sequence[Labels]"
     values: "NDArray[np.float64]"
@@ -84,12 +99,14 @@ class StepFrames(Struct, frozen=True, eq=False):
     more: object | None = None
     warnings: tuple[str, ...] = ()
     infos: tuple[str, ...] = ()
+    mixed: "Mapping[int, Mixed]" = msgspec.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class SampleFrames:
     """Raw samples: series ``i`` owns ``times_ns[offsets[i]:offsets[i+1]]`` and the same of
-    ``values`` (float64; kinds are converted as docs/reading-mixed-kinds says)."""
+    ``values`` (float64; kinds are converted as docs/reading-mixed-kinds says); ``mixed`` has all
+    samples of those that hold histograms."""
 
     labels: "Sequence[Labels]"
     offsets: "NDArray[np.int64]"
@@ -97,6 +114,7 @@ class SampleFrames:
     values: "NDArray[np.float64]"
     more: object | None = None
     warnings: tuple[str, ...] = ()
+    mixed: "Mapping[int, Mixed]" = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

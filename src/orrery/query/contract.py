@@ -76,6 +76,14 @@ class Selection(Protocol):
     def text_series(self) -> Sequence[int]:
         """Positions in which reads so far met strings or bytes, which they left out."""
 
+    def histogram_series(self) -> Sequence[int]:
+        """Positions in which reads so far met histograms, which they left out."""
+
+    def mixed(
+        self, at: int, min_ns: int, max_ns: int, meter: Meter
+    ) -> "tuple[NDArray[np.int64], NDArray[np.float64], Sequence[bytes | None]]":
+        """Times, numbers and payloads of histograms of one series; bounds are inclusive."""
+
 
 class Snapshot(Protocol):
     """A consistent look at the store; later writes and deletes do not show in it."""

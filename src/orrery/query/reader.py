@@ -20,6 +20,7 @@ from orrery.model.effects import (
     Fetch,
     Find,
     Labels,
+    Mixed,
     More,
     SampleFrames,
     StepFrames,
@@ -36,6 +37,11 @@ BATCH_CELLS_MAX = 1_000_000
 BATCH_SERIES_MAX = 4096
 FIRST_SAMPLES_BATCH = 64
 """Series in the first batch of raw samples, when their density is still unknown."""
+
+MIXED_BYTES_MAX = 64 << 20
+"""Payloads of histograms in one batch: a longer one is cut, to one series at least."""
+MIXED_CELLS_MAX = 100_000
+"""Steps of series with histograms in one batch, as each step may have a histogram of its own."""
 
 TEXT_WARNINGS_MAX = 10
 SECOND_NS = 1_000_000_000
@@ -212,13 +218,17 @@ class Reader(Struct, frozen=True, eq=False):
             parameters=window.parameters,
             meter=self.budget.meter,
         )
+        mixed, count = self.mixed(cursor, count)
+        values, present = values[:count], present[:count]
         labels = selection.promql_labels(first, count)
         if cursor.may_collide:
-            check_distinct(cursor, first, labels, np.any(present, axis=1))
+            filled = np.any(present, axis=1)
+            filled[list(mixed)] = True
+            check_distinct(cursor, first, labels, filled)
         more = self.advance(cursor, count)
         infos = () if more is not None else coarse_notes(*selection.coarse_used())
         warnings = (*self.missing(cursor.fetch), *notes(selection, more))
-        return StepFrames(labels, values, present, more, warnings, infos)
+        return StepFrames(labels, values, present, more, warnings, infos, mixed)
 
     def sample_batch(self, cursor: Cursor) -> SampleFrames:
         selection, first, fetch = cursor.selection, cursor.first, cursor.fetch
@@ -226,14 +236,38 @@ class Reader(Struct, frozen=True, eq=False):
         offsets, times_ns, values = selection.samples(
             first, count, fetch.start_ns, fetch.end_ns, self.budget.meter
         )
-        self.budget.take_samples(len(values))
+        mixed, count = self.mixed(cursor, count)
+        offsets, end = offsets[: count + 1], int(offsets[count])
+        times_ns, values = times_ns[:end], values[:end]
+        held = sum(len(one.payloads) for one in mixed.values())
+        self.budget.take_samples(len(values) + held)
         labels = selection.promql_labels(first, count)
         if cursor.may_collide:
-            check_distinct(cursor, first, labels, np.diff(offsets) > 0)
-        cursor.batch_series = next_batch_series(count, len(values), self.batch_cells_max)
+            filled = np.diff(offsets) > 0
+            filled[list(mixed)] = True
+            check_distinct(cursor, first, labels, filled)
+        cursor.batch_series = next_batch_series(count, len(values) + held, self.batch_cells_max)
         more = self.advance(cursor, count)
         warnings = (*self.missing(fetch), *notes(selection, more))
-        return SampleFrames(labels, offsets, times_ns, values, more, warnings)
+        return SampleFrames(labels, offsets, times_ns, values, more, warnings, mixed)
+
+    def mixed(self, cursor: Cursor, count: int) -> tuple[dict[int, Mixed], int]:
+        """The samples of the batch's series in which the read met histograms, by their place in it,
+        and how many series the batch may keep."""
+        first, fetch, selection = cursor.first, cursor.fetch, cursor.selection
+        found: dict[int, Mixed] = {}
+        size = 0
+        for at in selection.histogram_series():
+            if not first <= at < first + count:
+                continue
+            row = at - first
+            columns = selection.mixed(at, fetch.start_ns, fetch.end_ns, self.budget.meter)
+            found[row] = Mixed(*columns)
+            size += sum(len(payload) for payload in columns[2] if payload is not None)
+            cells = len(found) * (1 if fetch.window is None else fetch.window.step_count)
+            if size > MIXED_BYTES_MAX or cells > MIXED_CELLS_MAX:
+                return found, row + 1
+        return found, count
 
     def advance(self, cursor: Cursor, count: int) -> Cursor | None:
         cursor.first += count

@@ -131,14 +131,14 @@ def test_a_partial_write_keeps_what_is_good_and_counts(write):
     request = TWO["Request"].FromString(
         request_2([*SERIES, ([("__name__", "x"), ("a", "1"), ("a", "2")], [(1, 1.0)])])
     )
-    request.timeseries[0].histograms.add(timestamp=1, sum=1.0)
+    request.timeseries[0].histograms.add(timestamp=1, count_int=3)
     request.timeseries[1].exemplars.add(timestamp=1, value=1.0)
     response = write(snappy(request.SerializeToString()), TYPE_2)
     assert response.status == 400
     assert write.accept.stored == STORED
     message = error_of(response)
     assert message.startswith("partial write: 2 samples written, 1 samples refused: ")
-    for part in ("1 native histograms", "1 exemplars", 'label "a" is given twice'):
+    for part in ("its count is 3", "1 exemplars", 'label "a" is given twice'):
         assert part in message
     assert json.loads(response.body)["rejected"][0]["series"] == 1
     headers = dict(response.headers)

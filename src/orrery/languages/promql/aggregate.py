@@ -12,7 +12,9 @@ import numpy as np
 
 from orrery.kernels.aggregate import Folding, aggregate, groups, pick
 from orrery.kernels.label_rows import group_rows, join_rows
+from orrery.languages.promql import histogram_notes
 from orrery.languages.promql.durations import format_number, format_plain
+from orrery.languages.promql.histogram_aggregate import ADDING, HeldHistograms
 from orrery.languages.promql.nodes import Aggregation
 from orrery.languages.promql.tokens import go_quote, is_utf8
 from orrery.languages.promql.values import (
@@ -20,8 +22,10 @@ from orrery.languages.promql.values import (
     Bools,
     Floats,
     Indexes,
+    Notes,
     Steps,
     Vector,
+    are_held,
     concatenate,
     empty,
     fail,
@@ -32,6 +36,9 @@ from orrery.model.effects import Labels
 
 RUNNING = frozenset({"sum", "avg", "count", "min", "max", "group", "stddev", "stdvar"})
 CHOOSING = frozenset({"topk", "bottomk", "limitk", "limit_ratio"})
+COUNTING = frozenset({"count", "group"})
+"""These look at no value: histograms count as floats do."""
+RANKING = frozenset({"topk", "bottomk"})
 
 
 def grouped(labels: Sequence[Labels], node: Aggregation) -> tuple[Indexes, Sequence[Labels]]:
@@ -45,11 +52,13 @@ class Running:
 
     Where batches are cut does not change the answer."""
 
-    def __init__(self, node: Aggregation, steps: Steps) -> None:
+    def __init__(self, node: Aggregation, steps: Steps, notes: Notes) -> None:
         self.node = node
         self.steps = steps
+        self.notes = notes
         self.groups: Sequence[Labels] = ()
         self.folding = Folding(node.operator, steps.count)
+        self.held = HeldHistograms()
 
     def add(self, batch: Vector) -> None:
         if not batch.labels:
@@ -61,9 +70,16 @@ class Running:
             index = numbers[held:][index]
         else:
             self.groups = keys
+        present = batch.present
+        if batch.histograms is not None and self.node.operator not in COUNTING:
+            if self.node.operator in ADDING:
+                self.held.add(batch, index)
+                present = batch.only_floats().present
+            else:
+                present = floats_alone(self.node, batch, self.notes).present
         self.folding.add(
             np.ascontiguousarray(batch.values),
-            np.ascontiguousarray(batch.present),
+            np.ascontiguousarray(present),
             groups(index),
             len(self.groups),
         )
@@ -72,7 +88,15 @@ class Running:
         if not self.groups:
             return empty(self.steps)
         values, present = self.folding.result()
-        return Vector(self.groups, values, present).without_empty_rows()
+        found = self.held.laid_over(Vector(self.groups, values, present), self.node, self.notes)
+        return found.without_empty_rows()
+
+
+def floats_alone(node: Aggregation, vector: Vector, notes: Notes) -> Vector:
+    """Without the histograms, which the operator leaves out, and says so."""
+    if vector.histograms is not None and vector.is_histogram().any():
+        notes.inform(histogram_notes.ignored_in(node.operator), node.expression.start)
+    return vector.only_floats()
 
 
 def _aggregate(
@@ -104,10 +128,7 @@ def count_values(node: Aggregation, vector: Vector, label: str, *, cells_max: in
         fail(f"invalid label name {go_quote(label)}")
     index, keys = grouped(vector.labels, node)
     row, step = np.nonzero(vector.present)
-    values = vector.values[row, step]
-    # By their bits: the label of -0 is not that of 0.
-    bits, number = np.unique(values.view(np.int64), return_inverse=True)
-    distinct = bits.view(np.float64)
+    distinct, number = distinct_values(vector, row, step)
     cells, cell = np.unique(index[row] * max(1, len(distinct)) + number, return_inverse=True)
     if len(cells) * vector.values.shape[1] > cells_max:
         fail(f"count_values gives {len(cells)} series: more cells than cells_max {cells_max}")
@@ -116,11 +137,25 @@ def count_values(node: Aggregation, vector: Vector, label: str, *, cells_max: in
     labels = []
     for one in cells.tolist():
         group, value = divmod(one, len(distinct))
-        labels.append(set_labels(keys[group], {label: format_plain(float(distinct[value]))}))
+        labels.append(set_labels(keys[group], {label: distinct[value]}))
     index, groups = group_rows(labels)
     merged = np.zeros((len(groups), counts.shape[1]))
     np.add.at(merged, index, counts)
     return Vector(groups, merged, merged > 0)
+
+
+def distinct_values(vector: Vector, row: Indexes, step: Indexes) -> tuple[list[str], Indexes]:
+    """The values of the cells as texts, each once, and which of them each cell has."""
+    # By their bits: the label of -0 is not that of 0.
+    bits, number = np.unique(vector.values[row, step].view(np.int64), return_inverse=True)
+    texts = [format_plain(value) for value in bits.view(np.float64).tolist()]
+    if vector.histograms is None:
+        return texts, number
+    numbers = {text: at for at, text in enumerate(texts)}
+    held = vector.histograms[row, step]
+    for cell in np.nonzero(are_held(held))[0].tolist():
+        number[cell] = numbers.setdefault(str(held[cell]), len(numbers))
+    return list(numbers), number
 
 
 # --- topk, bottomk, limitk, limit_ratio
@@ -133,16 +168,19 @@ class Choosing:
     node: Aggregation
     parameter: Floats
     steps: Steps
+    notes: Notes
     kept: Vector | None = None
 
     def add(self, batch: Vector) -> None:
         if not batch.labels:
             return
+        if self.node.operator in RANKING:
+            batch = floats_alone(self.node, batch, self.notes)
         parts = [batch] if self.kept is None else [self.kept, batch]
         joined = concatenate(parts, self.steps)
         index, _ = grouped(joined.labels, self.node)
         chosen = self._choose(joined, index)
-        self.kept = Vector(joined.labels, joined.values, chosen).without_empty_rows()
+        self.kept = joined.masked(chosen).without_empty_rows()
 
     def _choose(self, vector: Vector, groups: Indexes) -> Bools:
         if self.node.operator == "limit_ratio":

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from orrery.kernels.label_rows import group_rows, join_rows
-from orrery.languages.promql.nodes import COMPARISONS, Card, Matching
+from orrery.languages.promql.histogram_binary import Cells, Combined, combine
+from orrery.languages.promql.nodes import COMPARISONS, Binary, Card, Matching
 from orrery.languages.promql.tokens import go_quote
 from orrery.languages.promql.values import (
     NAME_LABELS,
@@ -18,9 +19,12 @@ from orrery.languages.promql.values import (
     EvaluationError,
     Floats,
     Indexes,
+    Notes,
     Vector,
+    as_objects,
     drop_name,
     fail,
+    join_histograms,
     merge_duplicates,
     with_labels,
 )
@@ -53,16 +57,44 @@ def scalars(operator: str, left: Floats, right: Floats) -> Floats:
 
 
 def with_scalar(
-    operator: str, vector: Vector, scalar: Floats, *, vector_is_left: bool, return_bool: bool
+    node: Binary, vector: Vector, scalar: Floats, notes: Notes, *, vector_is_left: bool
 ) -> Vector:
     """Between a vector and a scalar; a comparison filters and keeps the vector's values."""
+    if vector.histograms is not None:
+        scalars = np.broadcast_to(scalar, vector.values.shape)
+        own, other = Cells(vector.values, vector.histograms), Cells(scalars, None)
+        left_cells, right_cells = (own, other) if vector_is_left else (other, own)
+        found = combine(node, left_cells, right_cells, vector.is_histogram(), notes)
+        floats = with_scalar(
+            node, vector.only_floats(), scalar, notes, vector_is_left=vector_is_left
+        )
+        return overlaid(floats, found, return_bool=node.return_bool)
     left, right = (vector.values, scalar) if vector_is_left else (scalar, vector.values)
-    if operator not in COMPARISONS:
-        return vector.with_values(_ARITHMETIC[operator](left, right))
-    holds = _COMPARE[operator](left, right)
-    if return_bool:
+    if node.operator not in COMPARISONS:
+        return vector.with_values(_ARITHMETIC[node.operator](left, right))
+    holds = _COMPARE[node.operator](left, right)
+    if node.return_bool:
         return vector.with_values(holds.astype(np.float64))
-    return Vector(vector.labels, vector.values, vector.present & holds)
+    return vector.masked(vector.present & holds)
+
+
+def overlaid(floats: Vector, found: Combined, *, return_bool: bool) -> Vector:
+    """The result between floats, with what histograms gave in other cells."""
+    if return_bool:
+        values = np.where(found.compared, found.present.astype(np.float64), floats.values)
+        return Vector(floats.labels, values, floats.present | found.compared)
+    return Vector(floats.labels, floats.values, floats.present | found.present, found.histograms)
+
+
+def scaled(vector: Vector, factor: float) -> Vector:
+    floats = vector.only_floats().with_values(vector.values * factor)
+    if vector.histograms is None:
+        return floats
+    histograms = np.full(vector.values.shape, None)
+    is_histogram = vector.is_histogram()
+    held = vector.histograms[is_histogram].tolist()
+    histograms[is_histogram] = as_objects([one.multiplied(factor) for one in held])
+    return Vector(vector.labels, floats.values, vector.present, histograms)
 
 
 def keeps_name(operator: str, *, return_bool: bool) -> bool:
@@ -125,9 +157,11 @@ def _filled(sides: Sides, matching: Matching) -> Sides:
 
 
 def _with_fill_rows(vector: Vector, keys: Sequence[Labels], fill: float, missing: Bools) -> Vector:
-    values = np.concatenate([vector.values, np.full(missing.shape, fill)])
+    filled = Vector(keys, np.full(missing.shape, fill), missing)
+    values = np.concatenate([vector.values, filled.values])
     present = np.concatenate([vector.present, missing])
-    return Vector([*vector.labels, *keys], values, present)
+    histograms = join_histograms([vector, filled])
+    return Vector([*vector.labels, *keys], values, present, histograms)
 
 
 # --- set operators
@@ -141,40 +175,50 @@ def set_operation(operator: str, left: Vector, right: Vector, matching: Matching
         labels = join_rows([left.labels, right.labels])
         values = np.concatenate([left.values, right.values])
         present = np.concatenate([left.present, right.present & ~taken])
-        return merge_duplicates(Vector(labels, values, present).without_empty_rows())
+        joined = Vector(labels, values, present, join_histograms([left, right]))
+        return merge_duplicates(joined.without_empty_rows())
     found = any_of_group(right.present, sides.one_groups, count)[sides.many_groups]
     present = left.present & (found if operator == "and" else ~found)
-    return Vector(left.labels, left.values, present).without_empty_rows()
+    return left.masked(present).without_empty_rows()
 
 
 # --- arithmetic and comparison
 
 
-def vectors(
-    operator: str, left: Vector, right: Vector, *, matching: Matching, return_bool: bool
-) -> Vector:
+def vectors(node: Binary, left: Vector, right: Vector, notes: Notes) -> Vector:
+    matching = node.matching
     sides = _filled(_sides(left, right, matching), matching)
     _refuse_ambiguous_one_side(sides)
     if matching.card is Card.ONE_TO_ONE:
         _refuse_ambiguous_many_side(sides)
     many_rows, one_rows = _pairs(sides)
     many, one = sides.many.rows(many_rows), sides.one.rows(one_rows)
-    present = many.present & one.present
-    left_values, right_values = many.values, one.values
-    if sides.swapped:
-        left_values, right_values = right_values, left_values
-    if operator in COMPARISONS:
-        holds = _COMPARE[operator](left_values, right_values)
-        values = holds.astype(np.float64) if return_bool else left_values
-        present = present if return_bool else present & holds
-    else:
-        values = _ARITHMETIC[operator](left_values, right_values)
-    keep = keeps_name(operator, return_bool=return_bool)
+    found = between(node, *((one, many) if sides.swapped else (many, one)), notes)
+    keep = keeps_name(node.operator, return_bool=node.return_bool)
     labels = [
         result_labels(one_many, one_one, matching, keep_name=keep)
         for one_many, one_one in zip(many.labels, one.labels, strict=True)
     ]
-    return _merge_pairs(Vector(labels, values, present).without_empty_rows(), matching)
+    return _merge_pairs(found.with_labels(labels).without_empty_rows(), matching)
+
+
+def between(node: Binary, left: Vector, right: Vector, notes: Notes) -> Vector:
+    """Row by row and step by step, where both sides have something; a comparison keeps the left."""
+    present = left.present & right.present
+    if left.histograms is not None or right.histograms is not None:
+        asked = present & (left.is_histogram() | right.is_histogram())
+        left_cells = Cells(left.values, left.histograms)
+        right_cells = Cells(right.values, right.histograms)
+        found = combine(node, left_cells, right_cells, asked, notes)
+        floats = between(node, left.only_floats(), right.only_floats(), notes)
+        return overlaid(floats, found, return_bool=node.return_bool)
+    if node.operator not in COMPARISONS:
+        values = _ARITHMETIC[node.operator](left.values, right.values)
+        return Vector(left.labels, values, present)
+    holds = _COMPARE[node.operator](left.values, right.values)
+    if node.return_bool:
+        return Vector(left.labels, holds.astype(np.float64), present)
+    return Vector(left.labels, left.values, present & holds)
 
 
 def _merge_pairs(result: Vector, matching: Matching) -> Vector:

@@ -18,6 +18,7 @@ from orrery.languages.promql.aggregate import (
     Running,
     count_values,
     counts_of,
+    floats_alone,
     quantile,
 )
 from orrery.languages.promql.durations import format_number
@@ -177,6 +178,7 @@ class Evaluator:
             samples,
             tuple(self.notes.warnings.values()),
             tuple(self.notes.infos.values()),
+            vector.histograms,
         )
 
     def range_result(self, node: Expr) -> Generator[Effect, object, Result]:
@@ -240,7 +242,7 @@ class Evaluator:
 
         def consume(batch: Vector) -> None:
             nonlocal cells
-            cells += batch.values.size
+            cells += batch.cell_count()
             check_cells(self.query, cells)
             parts.append(batch)
 
@@ -301,9 +303,7 @@ class Evaluator:
         if node.operator == "+":
             yield from self.each(node.expression, steps, consume)
             return
-        yield from self.each_unnamed(
-            node.expression, steps, lambda batch: batch.with_values(-batch.values), consume
-        )
+        yield from self.each_unnamed(node.expression, steps, negated, consume)
 
     def binary(self, node: Binary, steps: Steps, consume: Consume) -> Steady:
         left_kind, right_kind = kind_of(node.left), kind_of(node.right)
@@ -316,15 +316,7 @@ class Evaluator:
             if node.operator in SET_OPERATORS:
                 consume(binary.set_operation(node.operator, left, right, node.matching))
                 return
-            consume(
-                binary.vectors(
-                    node.operator,
-                    left,
-                    right,
-                    matching=node.matching,
-                    return_bool=node.return_bool,
-                )
-            )
+            consume(binary.vectors(node, left, right, self.notes))
 
     def binary_with_scalar(self, node: Binary, steps: Steps, consume: Consume) -> Steady:
         vector_is_left = kind_of(node.left) is Kind.VECTOR
@@ -336,11 +328,7 @@ class Evaluator:
         def change(batch: Vector) -> Vector:
             with np.errstate(all="ignore"):
                 return binary.with_scalar(
-                    node.operator,
-                    batch,
-                    scalar,
-                    vector_is_left=vector_is_left,
-                    return_bool=node.return_bool,
+                    node, batch, scalar, self.notes, vector_is_left=vector_is_left
                 )
 
         if binary.keeps_name(node.operator, return_bool=node.return_bool):
@@ -385,10 +373,14 @@ class Evaluator:
         for argument in node.arguments[1:]:
             scalar = yield from self.scalar(argument, steps)
             scalars.append(scalar)
+
+        def run(batch: Vector) -> Vector:
+            return batch.with_values(function.run(batch.values, *scalars))
+
         yield from self.each_unnamed(
             node.arguments[0],
             steps,
-            lambda batch: batch.with_values(function.run(batch.values, *scalars)),
+            lambda batch: run(batch.only_floats()),
             consume,
         )
 
@@ -410,12 +402,15 @@ class Evaluator:
                 function.check(arguments, *(scalar[read] for scalar in scalars(values)))
             consume(batch if function.keeps_name else without_names(batch))
 
+        place = node.arguments[0].start
         parameters = self.parameters(function, source, values, steps)
         changing = bool((parameters != parameters[:, :1]).any())
         if function.finish is None and not changing and has_one_name(source):
-            yield from self.windows.each(source, function.kernel, steps, parameters[:, 0], named)
+            yield from self.windows.each(
+                source, function.kernel, steps, parameters[:, 0], named, place
+            )
             return
-        vector = yield from self.windows.all(source, function.kernel, steps, parameters)
+        vector = yield from self.windows.all(source, function.kernel, steps, parameters, place)
         if function.finish is not None:
             consume(function.finish(arguments, vector))
         else:
@@ -438,7 +433,9 @@ class Evaluator:
     def note_counters(self, node: Call, function: OverRange, batch: Vector) -> None:
         if not function.is_for_counters:
             return
-        for name in values_of(batch.labels, PROMQL_NAME):
+        # Histograms need no ending to be counters.
+        floats = batch.only_floats().without_empty_rows()
+        for name in values_of(floats.labels, PROMQL_NAME):
             if not name.endswith(COUNTER_ENDINGS):
                 message = "metric might not be a counter, name does not end in "
                 message += f"{'/'.join(COUNTER_ENDINGS)}: {go_quote(name)}"
@@ -448,14 +445,14 @@ class Evaluator:
 
     def aggregation(self, node: Aggregation, steps: Steps) -> Collected:
         if node.operator in RUNNING:
-            running = Running(node, steps)
+            running = Running(node, steps, self.notes)
             yield from self.each(node.expression, steps, running.add)
             return running.result()
         assert node.parameter is not None
         parameter = yield from self.value(node.parameter, steps)
         if node.operator in CHOOSING:
             assert isinstance(parameter, np.ndarray)
-            choosing = Choosing(node, self.choice(node, parameter), steps)
+            choosing = Choosing(node, self.choice(node, parameter), steps, self.notes)
             yield from self.each(node.expression, steps, choosing.add)
             return choosing.result()
         vector = yield from self.collect(node.expression, steps)
@@ -463,6 +460,7 @@ class Evaluator:
             return count_values(node, vector, parameter, cells_max=self.query.cells_max)
         assert isinstance(parameter, np.ndarray)
         note_bad_quantiles(self.notes, parameter, node.parameter.start)
+        vector = floats_alone(node, vector, self.notes)
         return quantile(node, vector, parameter, steps)
 
     def choice(self, node: Aggregation, parameter: Floats) -> Floats:
@@ -477,6 +475,10 @@ class Evaluator:
             message += f"{format_number(ratio)}, capping to {'1' if ratio > 0 else '-1'}"
             self.notes.warn(message, node.parameter.start)
         return np.clip(parameter, -1, 1)
+
+
+def negated(batch: Vector) -> Vector:
+    return binary.scaled(batch, -1.0)
 
 
 def scalars(values: list[Value]) -> Iterator[Floats]:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Generator
 
 from orrery.languages.promql.functions.registry import Query
+from orrery.languages.promql.histogram_windows import Place, of_mixed, overlaid
 from orrery.languages.promql.nodes import At, Bound, RangeSelector, VectorSelector
 from orrery.languages.promql.result import join_samples
 from orrery.languages.promql.values import Notes, Steps, Vector, broadcast
@@ -51,7 +52,12 @@ class Reader:
         self, node: VectorSelector, steps: Steps, function: str, consume: Consume
     ) -> Steady:
         yield from self.windows(
-            node, steps, function=function, range_ns=self.query.lookback_ns, consume=consume
+            node,
+            steps,
+            function=function,
+            range_ns=self.query.lookback_ns,
+            consume=consume,
+            place=node.start,
         )
 
     def windows(
@@ -62,9 +68,11 @@ class Reader:
         function: str,
         range_ns: int,
         consume: Consume,
+        place: int,
         parameters: tuple[float, ...] = (),
     ) -> Steady:
-        """One fetch with a window kernel, its batches handed on as they arrive."""
+        """One fetch with a window kernel, its batches handed on as they arrive; notes on what it
+        holds belong to ``place`` in the query."""
         pinned = self.pinned(node.at, steps)
         count = steps.count
         window = Window(
@@ -85,6 +93,8 @@ class Reader:
             self.note_warnings(answer.warnings)
             self.notes.infos.update((info, f"PromQL info: {info}") for info in answer.infos)
             batch = Vector(answer.labels, answer.values, answer.present)
+            rows = {row: of_mixed(mixed) for row, mixed in answer.mixed.items()}
+            batch = overlaid(batch, rows, window, Place(self.notes, place))
             consume(broadcast(batch.without_empty_rows(), count))
             if answer.more is None:
                 return

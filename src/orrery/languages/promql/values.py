@@ -5,7 +5,7 @@ A vector is a table: one row a series, one column a step. A scalar is one float6
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from msgspec import Struct
@@ -20,10 +20,15 @@ from orrery.model.selector import PROMQL_NAME
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Indexes = NDArray[np.int64]
+Objects = NDArray[np.object_]
 
 # The name and what Prometheus treats as part of it.
 NAME_LABELS = frozenset({PROMQL_NAME, "__type__", "__unit__"})
 SECOND_NS = 1_000_000_000
+STALE_BITS = 0x7FF0000000000002
+"""Of the float that says that a series has ended."""
+HISTOGRAM_CELLS = 128
+"""A histogram takes about as much memory as so many floats."""
 
 
 class EvaluationError(Invalid):
@@ -54,18 +59,49 @@ class Steps(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Vector:
-    """``values`` and ``present`` have shape (series, steps); absent values mean nothing."""
+    """``values`` and ``present`` have shape (series, steps); absent values mean nothing.
+
+    ``histograms`` is None where every present cell is a float. Else it has that shape too, and a
+    present cell is the ``histogram.Histogram`` it holds there, a float where it holds None.
+    """
 
     labels: Sequence[Labels]
     values: Floats
     present: Bools
+    histograms: Objects | None = None
 
     def with_values(self, values: Floats) -> "Vector":
+        """Of a vector of floats alone."""
         return Vector(self.labels, values, self.present)
+
+    def with_labels(self, labels: Sequence[Labels]) -> "Vector":
+        return Vector(labels, self.values, self.present, self.histograms)
+
+    def masked(self, present: Bools) -> "Vector":
+        """``present`` marks some of the cells that are there."""
+        return Vector(self.labels, self.values, present, self.histograms)
+
+    def is_histogram(self) -> Bools:
+        if self.histograms is None:
+            return np.zeros(self.present.shape, dtype=np.bool_)
+        return self.present & are_held(self.histograms)
+
+    def cell_count(self) -> int:
+        """What it takes of ``cells_max``."""
+        if self.histograms is None:
+            return self.values.size
+        return self.values.size + HISTOGRAM_CELLS * int(self.is_histogram().sum())
+
+    def only_floats(self) -> "Vector":
+        if self.histograms is None:
+            return self
+        return Vector(self.labels, self.values, self.present & ~self.is_histogram())
 
     def rows(self, index: Indexes | Bools) -> "Vector":
         chosen = np.arange(len(self.labels))[index]
-        return Vector(take_rows(self.labels, chosen), self.values[chosen], self.present[chosen])
+        histograms = None if self.histograms is None else self.histograms[chosen]
+        labels = take_rows(self.labels, chosen)
+        return Vector(labels, self.values[chosen], self.present[chosen], histograms)
 
     def without_empty_rows(self) -> "Vector":
         used: Bools = np.asarray(self.present.any(axis=1))
@@ -73,6 +109,12 @@ class Vector:
 
 
 Value = Vector | Floats | str
+
+
+def are_held(objects: Objects) -> Bools:
+    """Which of them are not None."""
+    nothing: Any = None
+    return np.asarray(np.not_equal(objects, nothing), dtype=np.bool_)
 
 
 def empty(steps: Steps) -> Vector:
@@ -87,13 +129,35 @@ def concatenate(parts: list[Vector], steps: Steps) -> Vector:
         return parts[0]
     labels = join_rows([part.labels for part in parts])
     values = np.concatenate([part.values for part in parts])
-    return Vector(labels, values, np.concatenate([part.present for part in parts]))
+    present = np.concatenate([part.present for part in parts])
+    return Vector(labels, values, present, join_histograms(parts))
+
+
+def join_histograms(parts: Sequence[Vector]) -> Objects | None:
+    """Those of all parts one below the other; None where no part has any."""
+    if all(part.histograms is None for part in parts):
+        return None
+    columns = [
+        np.full(part.values.shape, None) if part.histograms is None else part.histograms
+        for part in parts
+    ]
+    return np.concatenate(columns)
+
+
+def as_objects(held: Sequence[object]) -> Objects:
+    """A column of them, whatever they are."""
+    objects = np.full(len(held), None)
+    objects[:] = held
+    return objects
 
 
 def broadcast(vector: Vector, count: int) -> Vector:
     shape = (len(vector.labels), count)
     values = np.broadcast_to(vector.values, shape)
-    return Vector(vector.labels, values, np.broadcast_to(vector.present, shape))
+    histograms = vector.histograms
+    if histograms is not None:
+        histograms = np.broadcast_to(histograms, shape)
+    return Vector(vector.labels, values, np.broadcast_to(vector.present, shape), histograms)
 
 
 def drop_name(labels: Labels) -> Labels:
@@ -106,7 +170,7 @@ def drop_name(labels: Labels) -> Labels:
 def without_names(vector: Vector) -> Vector:
     """The vector without metric names; raises where that makes two series one."""
     labels = with_labels(vector.labels, sorted(NAME_LABELS), without=True)
-    return merge_duplicates(Vector(labels, vector.values, vector.present))
+    return merge_duplicates(vector.with_labels(labels))
 
 
 def set_labels(labels: Labels, changes: dict[str, str]) -> Labels:
@@ -170,7 +234,11 @@ def merge_duplicates(vector: Vector) -> Vector:
     values = np.zeros(shape)
     row, step = np.nonzero(vector.present)
     values[index[row], step] = vector.values[row, step]
-    return Vector(groups, values, counts > 0)
+    if vector.histograms is None:
+        return Vector(groups, values, counts > 0)
+    histograms = np.full(shape, None)
+    histograms[index[row], step] = vector.histograms[row, step]
+    return Vector(groups, values, counts > 0, histograms)
 
 
 @dataclass(slots=True)

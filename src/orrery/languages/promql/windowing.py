@@ -8,6 +8,7 @@ import numpy as np
 from orrery.errors import Excess, Exhausted
 from orrery.kernels.window import window_over_steps
 from orrery.languages.promql.functions.registry import Query
+from orrery.languages.promql.histogram_windows import Place, of_row, overlaid
 from orrery.languages.promql.nodes import Expr, RangeSelector, Subquery
 from orrery.languages.promql.reading import TIME_NS_MAX, Consume, Reader, Steady
 from orrery.languages.promql.values import (
@@ -19,7 +20,7 @@ from orrery.languages.promql.values import (
     empty,
     fail,
 )
-from orrery.model.effects import Effect, Labels
+from orrery.model.effects import Effect, Labels, Window
 
 Collected = Generator[Effect, object, Vector]
 
@@ -42,7 +43,9 @@ class Windows:
         self.reader = reader
         self.collect = collect
 
-    def all(self, source: Expr, kernel: str, steps: Steps, parameters: Floats) -> Collected:
+    def all(
+        self, source: Expr, kernel: str, steps: Steps, parameters: Floats, place: int
+    ) -> Collected:
         """Every window at once; parameters that change are read run by run of equal ones."""
         changes = np.nonzero((parameters[:, 1:] != parameters[:, :-1]).any(axis=0))[0] + 1
         edges = [0, *changes.tolist(), steps.count]
@@ -51,7 +54,8 @@ class Windows:
         for first, last in pairwise(edges):
             parts: list[Vector] = []
             run = Steps(steps.start_ns + first * steps.step_ns, steps.step_ns, last - first)
-            yield from self.each(source, kernel, run, parameters[:, first], parts.append)
+            given = parameters[:, first]
+            yield from self.each(source, kernel, run, given, parts.append, place)
             vector = concatenate(parts, run)
             for labels in vector.labels:
                 rows.setdefault(labels, len(rows))
@@ -61,16 +65,26 @@ class Windows:
         shape = (len(rows), steps.count)
         check_cells(self.query, shape[0] * shape[1])
         values, present = np.zeros(shape), np.zeros(shape, dtype=np.bool_)
+        histograms = np.full(shape, None)
         for first, last, vector in runs:
             index = [rows[labels] for labels in vector.labels]
             values[index, first:last] = vector.values
             present[index, first:last] = vector.present
-        return Vector(list(rows), values, present)
+            if vector.histograms is not None:
+                histograms[index, first:last] = vector.histograms
+        has_histograms = any(vector.histograms is not None for _, _, vector in runs)
+        return Vector(list(rows), values, present, histograms if has_histograms else None)
 
     def each(
-        self, source: Expr, kernel: str, steps: Steps, parameters: Floats, consume: Consume
+        self,
+        source: Expr,
+        kernel: str,
+        steps: Steps,
+        parameters: Floats,
+        consume: Consume,
+        place: int,
     ) -> Steady:
-        """One kernel over a range selector or a subquery."""
+        """One kernel over a range selector or a subquery; notes belong to ``place``."""
         given = tuple(float(one) for one in parameters)
         if isinstance(source, RangeSelector):
             yield from self.reader.windows(
@@ -79,6 +93,7 @@ class Windows:
                 function=kernel,
                 range_ns=min(source.range_ns, TIME_NS_MAX),
                 consume=consume,
+                place=place,
                 parameters=given,
             )
             return
@@ -86,10 +101,11 @@ class Windows:
         vector, inner, outer = yield from self.subquery(source, steps)
         if not vector.labels or inner.count == 0:
             return
+        floats = vector.only_floats()
         values, present = window_over_steps(
             kernel,
-            np.ascontiguousarray(vector.values),
-            np.ascontiguousarray(vector.present),
+            np.ascontiguousarray(floats.values),
+            np.ascontiguousarray(floats.present),
             in_start_ns=inner.start_ns,
             in_step_ns=inner.step_ns,
             start_ns=outer.start_ns,
@@ -99,8 +115,22 @@ class Windows:
             offset_ns=source.offset_ns,
             parameters=given,
         )
-        found = Vector(vector.labels, values, present).without_empty_rows()
-        consume(broadcast(found, steps.count))
+        found = Vector(vector.labels, values, present)
+        if vector.histograms is not None:
+            window = Window(
+                kernel,
+                outer.start_ns,
+                outer.step_ns,
+                outer.count,
+                source.range_ns,
+                source.offset_ns,
+                given,
+            )
+            times_ns = inner.times_ns()
+            held = np.nonzero(vector.is_histogram().any(axis=1))[0].tolist()
+            rows = {row: of_row(vector, row, times_ns) for row in held}
+            found = overlaid(found, rows, window, Place(self.reader.notes, place))
+        consume(broadcast(found.without_empty_rows(), steps.count))
 
     def subquery(
         self, node: Subquery, steps: Steps

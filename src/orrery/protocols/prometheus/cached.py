@@ -54,7 +54,7 @@ def answered(
         return result_of(look.table.cut(look.asked.first, look.asked.last), asked)
     if look.table is None:
         found = evaluate(asked)
-        if not (found.warnings or found.infos):
+        if holds(found):
             cache.keep(look, [table_of(found, look.asked.first, look.asked.last)])
         return found
     tables = []
@@ -62,11 +62,16 @@ def answered(
         start_ns = look.asked.key.phase_ns + first * asked.step_ns
         end_ns = look.asked.key.phase_ns + last * asked.step_ns
         found = evaluate(replace(asked, start_ns=start_ns, end_ns=end_ns))
-        if found.warnings or found.infos:
+        if not holds(found):
             # Notes are of the question as a whole.
             return evaluate(asked)
         tables.append(table_of(found, first, last))
     return result_of(cache.keep(look, tables), asked)
+
+
+def holds(found: Result) -> bool:
+    """Whether the cache can hold it: it has numbers alone, and no notes."""
+    return not (found.warnings or found.infos) and found.histograms is None
 
 
 def table_of(found: Result, first: int, last: int) -> Table:

@@ -201,17 +201,25 @@ def limited(result: Result, limit: int) -> tuple[Result, tuple[str, ...]]:
         return result, result.warnings
     warnings = (*result.warnings, TRUNCATED)
     if samples is None:
-        values, present = result.values[:limit], result.present[:limit]
-        return replace(result, labels=labels[:limit], values=values, present=present), warnings
+        histograms = None if result.histograms is None else result.histograms[:limit]
+        cut = replace(
+            result,
+            labels=labels[:limit],
+            values=result.values[:limit],
+            present=result.present[:limit],
+            histograms=histograms,
+        )
+        return cut, warnings
     end = int(samples.offsets[limit])
-    cut = dataclasses.replace(
+    kept = dataclasses.replace(
         samples,
         labels=labels[:limit],
         offsets=samples.offsets[: limit + 1],
         times_ns=samples.times_ns[:end],
         values=samples.values[:end],
+        mixed={row: mixed for row, mixed in samples.mixed.items() if row < limit},
     )
-    return replace(result, samples=cut), warnings
+    return replace(result, samples=kept), warnings
 
 
 def statistics_of(query: Query, seconds: float, asked: Question) -> bytes | None:

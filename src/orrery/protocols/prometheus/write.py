@@ -79,8 +79,11 @@ class Writes:
             )
         except OrreryError as error:
             response = render_error(error)
-            return _with(response, written_headers(0) if is_version_2 else ())
-        counts = written_headers(outcome.sample_count) if is_version_2 else ()
+            return _with(response, written_headers(0, 0) if is_version_2 else ())
+        counts: tuple[tuple[str, str], ...] = ()
+        if is_version_2:
+            histogram_count = outcome.histogram_count
+            counts = written_headers(outcome.sample_count - histogram_count, histogram_count)
         return _with(answer(outcome), (*counts, *outcome.headers))
 
 
@@ -125,11 +128,11 @@ def encoding_of(content_encoding: str) -> str:
     return encoding
 
 
-def written_headers(sample_count: int) -> tuple[tuple[str, str], ...]:
-    """What 2.0 demands of every answer; no histogram and no exemplar is ever written."""
+def written_headers(float_count: int, histogram_count: int) -> tuple[tuple[str, str], ...]:
+    """What 2.0 demands of every answer; no exemplar is ever written."""
     return (
-        ("x-prometheus-remote-write-samples-written", str(sample_count)),
-        ("x-prometheus-remote-write-histograms-written", "0"),
+        ("x-prometheus-remote-write-samples-written", str(float_count)),
+        ("x-prometheus-remote-write-histograms-written", str(histogram_count)),
         ("x-prometheus-remote-write-exemplars-written", "0"),
     )
 

@@ -159,7 +159,7 @@ def clamp_max(values: Floats, high: Floats) -> Floats:
 @whole("clamp", VECTOR, SCALAR, SCALAR)
 def clamp(arguments: Arguments) -> Vector:
     """Steps whose bounds are the wrong way round have no result."""
-    vector, low, high = arguments.vector(0), arguments.scalar(1), arguments.scalar(2)
+    vector, low, high = arguments.vector(0).only_floats(), arguments.scalar(1), arguments.scalar(2)
     values = larger(low, smaller(high, vector.values))
     present = vector.present & ~(high < low)
     return without_names(Vector(vector.labels, values, present))
@@ -173,7 +173,7 @@ def vector(arguments: Arguments) -> Vector:
 @whole("scalar", VECTOR, returns=SCALAR)
 def scalar(arguments: Arguments) -> Floats:
     """NaN at every step that has not exactly one sample."""
-    source = arguments.vector(0)
+    source = arguments.vector(0).only_floats()
     if not source.labels:
         return np.full(arguments.steps.count, np.nan)
     total = np.where(source.present, source.values, 0.0).sum(axis=0)

@@ -1,14 +1,18 @@
 """Quantiles and fractions of classic histograms: counters by upper bound, in the label ``le``."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from orrery.languages.promql.durations import format_number
+from orrery.languages.promql.functions.native import with_natives
 from orrery.languages.promql.functions.ranges import note_bad_quantiles
 from orrery.languages.promql.functions.registry import SCALAR, STRING, VECTOR, Arguments, whole
+from orrery.languages.promql.histogram import Histogram as NativeHistogram
+from orrery.languages.promql.histogram_quantile import fraction as native_fraction
+from orrery.languages.promql.histogram_quantile import quantile as native_quantile
 from orrery.languages.promql.tokens import go_quote
 from orrery.languages.promql.values import (
     Bools,
@@ -46,7 +50,20 @@ class Histogram:
 def histogram_quantile(arguments: Arguments) -> Vector:
     levels = arguments.scalar(0)
     note_bad_quantiles(arguments.notes, levels, arguments.node.arguments[0].start)
-    return over_histograms(arguments, 1, lambda one: quantile(arguments, one, levels[one.steps], 1))
+    return quantiles(arguments, 1, levels)
+
+
+def quantiles(arguments: Arguments, index: int, levels: Floats) -> Vector:
+    """Of the classic and the native histograms of the vector at ``index``."""
+
+    def native(one: NativeHistogram, step: int, name: str) -> float:
+        return native_quantile(levels[step], one, lambda note: arguments.inform(note, index), name)
+
+    def classic(one: Histogram) -> Floats:
+        return quantile(arguments, one, levels[one.steps], index)
+
+    found = over_histograms(arguments, index, classic)
+    return with_natives(arguments, index, native, found, BOUND)
 
 
 @whole("histogram_quantiles", VECTOR, STRING, SCALAR, repeats=True)
@@ -57,9 +74,7 @@ def histogram_quantiles(arguments: Arguments) -> Vector:
     for index in range(2, len(arguments.values)):
         levels = arguments.scalar(index)
         note_bad_quantiles(arguments.notes, levels, arguments.node.arguments[index].start)
-        found = over_histograms(
-            arguments, 0, lambda one, at=levels: quantile(arguments, one, at[one.steps], 0)
-        )
+        found = quantiles(arguments, 0, levels)
         for level in np.unique(levels):
             same = (levels == level) | (np.isnan(levels) & np.isnan(level))
             changes = {label: format_level(float(level))}
@@ -77,13 +92,21 @@ def format_level(level: float) -> str:
 @whole("histogram_fraction", SCALAR, SCALAR, VECTOR)
 def histogram_fraction(arguments: Arguments) -> Vector:
     lower, upper = arguments.scalar(0), arguments.scalar(1)
-    return over_histograms(
-        arguments, 2, lambda one: fraction(one, lower[one.steps], upper[one.steps])
-    )
+
+    def native(one: NativeHistogram, step: int, name: str) -> float:
+        ends = float(lower[step]), float(upper[step])
+        return native_fraction(*ends, one, lambda note: arguments.inform(note, 2), name)
+
+    def classic(one: Histogram) -> Floats:
+        return fraction(one, lower[one.steps], upper[one.steps])
+
+    return with_natives(arguments, 2, native, over_histograms(arguments, 2, classic), BOUND)
 
 
-def over_histograms(arguments: Arguments, index: int, read: object) -> Vector:
-    """``read`` of every histogram of the vector at ``index``, put back into one table."""
+def over_histograms(
+    arguments: Arguments, index: int, read: Callable[[Histogram], Floats]
+) -> Vector:
+    """``read`` of every classic histogram of the vector at ``index``, put back into one table."""
     vector = arguments.vector(index)
     rows: dict[Labels, int] = {}
     found = list(histograms(arguments, index))
@@ -94,14 +117,14 @@ def over_histograms(arguments: Arguments, index: int, read: object) -> Vector:
     values = np.zeros((len(rows), vector.values.shape[1]))
     present = np.zeros(values.shape, dtype=np.bool_)
     for one in found:
-        values[rows[one.labels], one.steps] = read(one)  # type: ignore[operator]
+        values[rows[one.labels], one.steps] = read(one)
         present[rows[one.labels], one.steps] = True
     return Vector(list(rows), values, present)
 
 
 def histograms(arguments: Arguments, index: int) -> Iterator[Histogram]:
     """The buckets grouped by everything but their bound."""
-    vector = arguments.vector(index).without_empty_rows()
+    vector = arguments.vector(index).only_floats().without_empty_rows()
     members: dict[Labels, list[tuple[float, int]]] = {}
     for row, labels in enumerate(vector.labels):
         held = dict(labels)

@@ -31,7 +31,7 @@ def label_replace(arguments: Arguments) -> Vector:
         cause = f"invalid regular expression in label_replace(): {pattern}"
         raise type(error)(f"{cause}: {error}") from error
     labels = with_column(vector.labels, target, expanded)
-    return merge_duplicates(Vector(labels, vector.values, vector.present))
+    return merge_duplicates(vector.with_labels(labels))
 
 
 @whole("label_join", VECTOR, STRING, STRING, STRING, repeats=True)
@@ -49,4 +49,4 @@ def label_join(arguments: Arguments) -> Vector:
         columns = [column(vector.labels, source) for source in sources]
         joined = [separator.join(texts) for texts in zip(*columns, strict=True)]
     labels = with_column(vector.labels, target, joined)
-    return merge_duplicates(Vector(labels, vector.values, vector.present))
+    return merge_duplicates(vector.with_labels(labels))

@@ -39,8 +39,8 @@ def is_ordered(arguments: Arguments) -> bool:
 
 
 def by_value(arguments: Arguments, *, descending: bool) -> Vector:
-    """Rows by their value, NaN last whichever way."""
-    vector = arguments.vector(0)
+    """Rows by their value, NaN last whichever way; histograms are left out."""
+    vector = arguments.vector(0).only_floats().without_empty_rows()
     if not is_ordered(arguments):
         return vector
     values = vector.values[:, 0]

@@ -128,14 +128,9 @@ class Whole:
 Function = Elementwise | OverRange | Whole
 
 _DECLARED = "promql_functions"
-_MODULES = ("arithmetic", "histograms", "labels", "ordering", "ranges", "times")
+_MODULES = ("arithmetic", "histograms", "labels", "native", "ordering", "ranges", "times")
 
 FUNCTIONS_UNSUPPORTED: Mapping[str, str] = {
-    "histogram_avg": "it works on native histograms",
-    "histogram_count": "it works on native histograms",
-    "histogram_stddev": "it works on native histograms",
-    "histogram_stdvar": "it works on native histograms",
-    "histogram_sum": "it works on native histograms",
     "info": "it is experimental",
 }
 

@@ -102,7 +102,7 @@ def calendar(arguments: Arguments, read: Callable[[Seconds, Days], NDArray[np.in
     """``read(seconds, days)`` of every value, taken as seconds since 1970, or of the step's own
     time; NaN where no calendar holds the value."""
     own = scalar_vector(arguments.steps.seconds())
-    source = arguments.vector(0) if arguments.values else own
+    source = arguments.vector(0).only_floats() if arguments.values else own
     values = source.values
     with np.errstate(invalid="ignore"):
         held = np.abs(values) <= CALENDAR_SECONDS_MAX
