@@ -77,8 +77,9 @@ def test_the_node_client_writes_reads_and_deletes(programs: Programs) -> None:
 def test_the_python_client_writes(programs: Programs) -> None:
     warp10client = pytest.importorskip("warp10client")
     orrery = programs.orrery()
+    # It hashes the token for its log, and hashes bytes alone.
     client = warp10client.Warp10Client(
-        write_token="any", read_token="any", warp10_api_url=f"{orrery.url}/api/v0"
+        write_token=b"any", read_token=b"any", warp10_api_url=f"{orrery.url}/api/v0"
     )
     nowhere = {"longitude": None, "latitude": None, "elevation": None, "timestamp": 1_000_000}
     metric = {"name": "cpu_util", "tags": {"host": "a"}, "position": nowhere, "value": 11}
