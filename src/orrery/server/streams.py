@@ -30,8 +30,8 @@ from orrery.server.listen import (
 )
 from orrery.telemetry import Event, Events, Telemetry
 
-READ_BYTES = 256 * 1024
-CROWD_MIN = 128
+READ_BYTES = 1024 * 1024
+CROWD_MIN = 32
 CROWDED_READ_BYTES = 16 * 1024
 """With many connections each reads less at once, so that all together hold no more."""
 PROBE_IDLE_SECONDS = 60
