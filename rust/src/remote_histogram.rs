@@ -119,14 +119,15 @@ fn floats(out: &mut Vec<f64>, body: &[u8], at: usize, value: &Value) -> Result<(
         return push(out, at, float(value, at)?);
     };
     let packed = &body[span.0 as usize..span.1 as usize];
-    let (numbers, rest) = packed.as_chunks::<8>();
-    if !rest.is_empty() {
-        return Err(broken(at, "a histogram's numbers end inside one"));
-    }
-    for bytes in numbers {
+    let mut rest = packed;
+    while let Some((bytes, following)) = rest.split_first_chunk::<8>() {
         push(out, at, f64::from_bits(u64::from_le_bytes(*bytes)))?;
+        rest = following;
     }
-    Ok(())
+    if rest.is_empty() {
+        return Ok(());
+    }
+    Err(broken(at, "a histogram's numbers end inside one"))
 }
 
 fn deltas(out: &mut Vec<i64>, body: &[u8], at: usize, value: &Value) -> Result<()> {

@@ -54,7 +54,7 @@ def close(left: Any, right: Any) -> bool:
     """Equal but for the last digits of numbers, which texts hold."""
     if isinstance(left, dict):
         return left.keys() == right.keys() and all(close(left[key], right[key]) for key in left)
-    if isinstance(left, list):
+    if isinstance(left, list | tuple):
         return len(left) == len(right) and all(map(close, left, right))
     if isinstance(left, str) and left != right:
         try:
