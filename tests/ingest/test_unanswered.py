@@ -59,7 +59,7 @@ class Wire:
                 body, precision_ns=1, now_ns=0, size_bytes_max=size_bytes_max
             ),
             byte_count=len(body),
-            line_count=2,
+            count_lines=lambda: 2,
             peer="1.2.3.4:5",
         )
         asyncio.run(getattr(self.unanswered, way)("t1", text, forced=()))

@@ -10,9 +10,10 @@ from dataclasses import replace
 import uvloop
 
 from orrery.server.datagrams import DatagramServer, DatagramWire
+from orrery.server.framing import Lines
 from orrery.server.limits import DatagramLimits, StreamLimits
 from orrery.server.listen import TcpListener
-from orrery.server.streams import Lines, StreamServer, StreamWire
+from orrery.server.streams import StreamServer, StreamWire
 from orrery.telemetry import Events, Telemetry
 from tests.server.running import until
 

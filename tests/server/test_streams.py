@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orrery.server.streams import HangUp, Lines, Prefixed, TooLong
+from orrery.server.framing import Lines, Prefixed, TooLong
+from orrery.server.streams import HangUp
 from orrery.telemetry import handler
 from tests.server.running import certificate, until, until_closed
 from tests.server.streaming import Kept, Streaming

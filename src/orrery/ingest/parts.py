@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from orrery.clock import Clock
 from orrery.ingest.contract import Accept
+from orrery.server.framing import Lines
 from orrery.server.listen import TcpListener, parse_address
-from orrery.server.streams import Lines
 from orrery.server.tls import Certificate
 from orrery.settings import Settings
 from orrery.telemetry import Events, Telemetry

@@ -31,11 +31,12 @@ Pause = Callable[[float], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Body:
-    """What a decoder is to make a batch of: its size, how many lines it is about, who sent it."""
+    """What a decoder is to make a batch of: its size, who sent it, and how to count its lines
+    should none of them be stored."""
 
     decode: Decode
     byte_count: int
-    line_count: int
+    count_lines: Callable[[], int]
     peer: str
 
 
@@ -103,7 +104,7 @@ class Unanswered:
                         return error
                 await self._pause(seconds)
         except asyncio.CancelledError:
-            self._add("stopping", body.line_count, "the server stops", tenant, body)
+            self._add("stopping", body.count_lines(), "the server stops", tenant, body)
             raise
 
     async def store_now(self, tenant: str, body: Body, *, forced: Sequence[Label]) -> None:
@@ -113,7 +114,7 @@ class Unanswered:
         except OrreryError as error:
             self._refused(tenant, body, error)
         except asyncio.CancelledError:
-            self._add("stopping", body.line_count, "the server stops", tenant, body)
+            self._add("stopping", body.count_lines(), "the server stops", tenant, body)
             raise
 
     async def on_thread(self, work: Callable[[], T]) -> T:
@@ -152,7 +153,7 @@ class Unanswered:
             reason = "pressure" if error.is_of_the_server else "rate"
         elif isinstance(error, Unavailable):
             reason = "pressure"
-        self._add(reason, body.line_count, error, tenant, body)
+        self._add(reason, body.count_lines(), error, tenant, body)
 
     def _add(
         self,

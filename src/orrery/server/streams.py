@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 from orrery.server.deadline import Deadline
+from orrery.server.framing import Framing, TooLong
 from orrery.server.limits import StreamLimits
 from orrery.server.listen import (
     BACKLOG_MAX,
@@ -38,7 +39,6 @@ PROBE_IDLE_SECONDS = 60
 PROBE_INTERVAL_SECONDS = 15
 PROBES_MAX = 4
 """A peer that is gone without a word is noticed two minutes after its last one."""
-LENGTH_BYTES = 4
 
 
 class HangUp(Exception):
@@ -51,55 +51,12 @@ class HangUp(Exception):
         self.answer = answer
 
 
-class TooLong(Exception):
-    """A frame that is longer than its wire allows."""
-
-
 class Conversation(Protocol):
     async def take(self, data: bytes) -> bytes:
         """Whole frames as they came; what it returns is sent. Raises ``HangUp`` to close."""
 
     async def end(self, rest: bytes) -> None:
         """Called once, last, whoever closed the connection; ``rest`` is an unfinished frame."""
-
-
-class Framing(Protocol):
-    def whole(self, held: bytearray) -> int:
-        """How many of the first bytes are whole frames; ``TooLong`` where the frame behind them
-        is, or will be, longer than it may. Called again whenever more was read."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lines:
-    """Each ends with a newline."""
-
-    bytes_max: int
-
-    def whole(self, held: bytearray) -> int:
-        count = held.rfind(b"\n") + 1
-        if not count and len(held) > self.bytes_max:
-            raise TooLong(f"cannot read a line: longer than {self.bytes_max} bytes")
-        return count
-
-
-@dataclass(frozen=True, slots=True)
-class Prefixed:
-    """Before each stands its length: four bytes, the highest first."""
-
-    bytes_max: int
-
-    def whole(self, held: bytearray) -> int:
-        end = 0
-        while len(held) - end >= LENGTH_BYTES:
-            length = int.from_bytes(held[end : end + LENGTH_BYTES], "big")
-            if length > self.bytes_max:
-                if end:
-                    return end
-                raise TooLong(f"cannot read a frame of {length} bytes: at most {self.bytes_max}")
-            if end + LENGTH_BYTES + length > len(held):
-                break
-            end += LENGTH_BYTES + length
-        return end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -334,7 +291,8 @@ class _Stream(asyncio.BufferedProtocol):
             self._refuse("frame_bytes_max", str(error))
             count = 0
         if count:
-            data = bytes(self._held[:count])
+            with memoryview(self._held) as held:
+                data = bytes(held[:count])
             del self._held[:count]
             self._has_spoken, self._is_awaiting_frame = True, False
             self._begin(data)

@@ -6,6 +6,7 @@ connection may have shown a token, and each name may carry one of its own, ``TOK
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from orrery.errors import Denied
@@ -63,7 +64,7 @@ class Inlet:
             body = Body(
                 decode=self._untokened(data),
                 byte_count=len(data),
-                line_count=self._count_lines(data),
+                count_lines=partial(self._count_lines, data),
                 peer=peer,
             )
             return await self._admit(secret, body)
@@ -90,7 +91,7 @@ class Inlet:
         try:
             caller = self._bearers.bearer(secret, permission=Permission.WRITE, tenant=self._tenant)
         except Denied as denied:
-            self.refusals.add("denied", body.line_count, denied, peer=body.peer)
+            self.refusals.add("denied", body.count_lines(), denied, peer=body.peer)
             return denied
         await self._store(caller.tenant, body, forced=caller.forced_labels)
         return None
@@ -120,6 +121,6 @@ def _decoded_body(batch: Batch, peer: str) -> Body:
     return Body(
         decode=lambda _size_bytes_max: batch,
         byte_count=batch.memory_bytes,
-        line_count=batch.sample_count + len(batch.rejected),
+        count_lines=lambda: batch.sample_count + len(batch.rejected),
         peer=peer,
     )

@@ -10,7 +10,8 @@ from orrery.ingest.parts import SocketParts, listening_of
 from orrery.kernels.graphite import decode_graphite_lines, decode_graphite_pickles
 from orrery.protocols.graphite.inlet import Inlet
 from orrery.server.datagrams import DatagramWire
-from orrery.server.streams import HangUp, Prefixed, StreamWire
+from orrery.server.framing import Prefixed
+from orrery.server.streams import HangUp, StreamWire
 from orrery.settings import Settings
 
 LINES, PICKLES, DATAGRAMS = "graphite", "graphite_pickle", "graphite_udp"

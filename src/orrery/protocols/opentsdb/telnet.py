@@ -104,8 +104,12 @@ class Conversation:
             return batch
 
         put_count = self.counts.put_count
-        line_count = text.count(b"\n")
-        body = Body(decode=decode, byte_count=len(text), line_count=line_count, peer=self.peer)
+        body = Body(
+            decode=decode,
+            byte_count=len(text),
+            count_lines=lambda: text.count(b"\n"),
+            peer=self.peer,
+        )
         done = await self.serving.unanswered.store(caller.tenant, body, forced=caller.forced_labels)
         stored_count = done.sample_count if isinstance(done, Outcome) else 0
         refused_count = self.counts.put_count - put_count - stored_count
