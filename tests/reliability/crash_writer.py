@@ -18,7 +18,7 @@ from orrery.ingest.receipts import Receipts
 from orrery.log.local import LogLimits
 from orrery.model.selector import Matcher, Operator, Selector
 from orrery.store.bounds import DAY_NS, HOUR_NS, StoreBounds
-from orrery.store.engine import Upkeep
+from orrery.store.upkeep import Upkeep
 from tests.store.cores import NativeCore
 from tests.store.harness import NOW_NS, TENANT, Running
 

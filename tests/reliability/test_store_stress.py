@@ -19,7 +19,7 @@ from orrery.kernels.meter import Meter
 from orrery.kernels.series import parse_series
 from orrery.log.local import LogLimits
 from orrery.store.bounds import HOUR_NS, StoreBounds
-from orrery.store.engine import Upkeep
+from orrery.store.upkeep import Upkeep
 from tests.store.cores import TIME_MAX_NS, TIME_MIN_NS, NativeCore
 from tests.store.harness import NOW_NS, Running
 

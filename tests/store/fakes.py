@@ -26,6 +26,7 @@ class FakeResolved:
     samples_rejected_count: int = 0
     series_rejected_count: int = 0
     lines_rejected_count: int = 0
+    histogram_count: int = 0
     new_series_count: int = 0
 
     @property

@@ -12,8 +12,8 @@ from orrery.errors import Corrupt, Exhausted, Invalid, OrreryError, Unavailable
 from orrery.log.local import LogLimits
 from orrery.model.selector import Matcher, Operator, Selector
 from orrery.store.bounds import DAY_NS, HOUR_NS, StoreBounds
-from orrery.store.engine import Upkeep
 from orrery.store.manifest import ManifestStore
+from orrery.store.upkeep import Upkeep
 from tests.store.cores import CORES
 from tests.store.harness import NOW_NS, TENANT, FakeClock, Running
 

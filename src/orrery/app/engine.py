@@ -22,11 +22,12 @@ from orrery.query.queries import Queries
 from orrery.query.schedule import Schedule
 from orrery.settings import Settings
 from orrery.store.bounds import StoreBounds
-from orrery.store.engine import Store, Upkeep
+from orrery.store.engine import Store
 from orrery.store.layout import DataDirectory
 from orrery.store.manifest import ManifestStore
 from orrery.store.native import NativeKernels
 from orrery.store.retention import Retention
+from orrery.store.upkeep import Upkeep
 from orrery.telemetry import Event, Events, StoreTelemetry, Telemetry
 from orrery.tenancy.admission import Admission
 from orrery.tenancy.day_counts import DayCounts

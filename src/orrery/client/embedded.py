@@ -1,10 +1,10 @@
 """A database in this process: no sockets, no copies of samples; built by ``api.open``."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import Protocol, TypeVar
 
 import numpy as np
+from msgspec.structs import replace
 
 from orrery.client.columns import Points
 from orrery.client.results import PartlyWritten, Result, Written, histograms_left_out
