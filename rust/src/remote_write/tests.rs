@@ -144,10 +144,7 @@ fn a_sample_that_reaches_out_of_its_series_is_broken() {
     let mut body = request(std::slice::from_ref(&whole));
     body[1] -= 1;
     let error = decode_1(body).unwrap_err().to_string();
-    assert!(
-        error.contains("cannot decode a remote-write body"),
-        "{error}"
-    );
+    assert!(error.contains("cannot decode a protobuf body"), "{error}");
 }
 
 #[test]
