@@ -40,6 +40,16 @@ class Excess:
     current: float
     retry_after_seconds: float | None = None
 
+    @property
+    def shown(self) -> dict[str, object]:
+        """What every wire that has room for it puts beside an error; ``client.http`` reads it."""
+        return {
+            "name": self.limit,
+            "scope": self.scope,
+            "value": self.value,
+            "current": self.current,
+        }
+
 
 class Exhausted(OrreryError):
     """A limit was reached: slow down, or ask for less.

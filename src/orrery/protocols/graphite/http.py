@@ -96,12 +96,7 @@ def render_error(error: OrreryError) -> Response:
     if isinstance(error, Exhausted) and error.excess is not None:
         status = 503 if status == 429 and error.is_of_the_server else status
         seconds = error.excess.retry_after_seconds or seconds
-        body["limit"] = {
-            "name": error.excess.limit,
-            "scope": error.excess.scope,
-            "value": error.excess.value,
-            "current": error.excess.current,
-        }
+        body["limit"] = error.excess.shown
     if status in (429, 503):
         headers = (*headers, ("retry-after", str(max(1, round(seconds)))))
     return Response(status, msgspec.json.encode(body), headers)

@@ -92,12 +92,7 @@ def _rendered(error: OrreryError, body: dict[str, object]) -> Response:
     seconds = RETRY_AFTER_SECONDS
     if excess is not None:
         seconds = excess.retry_after_seconds or seconds
-        body["limit"] = {
-            "name": excess.limit,
-            "scope": excess.scope,
-            "value": excess.value,
-            "current": excess.current,
-        }
+        body["limit"] = excess.shown
     if status.retry:
         headers += (("retry-after", str(max(1, round(seconds)))),)
     return Response(status.status, msgspec.json.encode(body), headers)

@@ -58,12 +58,7 @@ def render_error(error: OrreryError) -> Response:
     seconds = RETRY_AFTER_SECONDS
     if excess is not None:
         seconds = excess.retry_after_seconds or seconds
-        body["limit"] = {
-            "name": excess.limit,
-            "scope": excess.scope,
-            "value": excess.value,
-            "current": excess.current,
-        }
+        body["limit"] = excess.shown
     if status in RETRIED:
         headers += (("retry-after", str(max(1, round(seconds)))),)
     return error_response(status, body, headers)

@@ -53,12 +53,7 @@ def render_error(error: OrreryError) -> Response:
         headers = error.headers
     excess = error.excess if isinstance(error, Exhausted) else None
     if excess is not None:
-        body["limit"] = {
-            "name": excess.limit,
-            "scope": excess.scope,
-            "value": excess.value,
-            "current": excess.current,
-        }
+        body["limit"] = excess.shown
         if excess.retry_after_seconds is not None:
             headers = (("retry-after", str(max(1, round(excess.retry_after_seconds)))),)
     return Response(status, dump(body), headers)

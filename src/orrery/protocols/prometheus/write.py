@@ -168,12 +168,7 @@ def render_error(error: OrreryError) -> Response:
     excess = error.excess if isinstance(error, Exhausted) else None
     if excess is not None:
         seconds = excess.retry_after_seconds or seconds
-        more["limit"] = {
-            "name": excess.limit,
-            "scope": excess.scope,
-            "value": excess.value,
-            "current": excess.current,
-        }
+        more["limit"] = excess.shown
     if status in RETRIED:
         headers += (("retry-after", str(max(1, round(seconds)))),)
     return _with(_failure(status, name, str(error), **more), headers)
