@@ -10,6 +10,7 @@ import pytest
 from orrery.errors import Exhausted
 from orrery.ingest.contract import Written
 from orrery.ingest.requests import ON_LOOP_BYTES_MAX, store
+from tests.protocols.writing import FakeAccess, parts
 
 
 class Body:
@@ -69,10 +70,13 @@ def test_what_a_write_held_is_gone_with_it(executor, body_bytes, fails):
 
         arguments = {
             "body_bytes": body_bytes,
-            "size_bytes_max": 1,
             "forced": (),
-            "accept": Accept(fails, asyncio.get_running_loop()),
-            "executor": executor,
+            "parts": parts(
+                FakeAccess(),
+                Accept(fails, asyncio.get_running_loop()),
+                executor,
+                size_bytes_max=1,
+            ),
         }
         try:
             outcome = await store("a", decode, **arguments)

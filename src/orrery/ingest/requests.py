@@ -13,7 +13,8 @@ from concurrent.futures import Executor, Future
 from msgspec import Struct
 
 from orrery.errors import Exhausted
-from orrery.ingest.contract import Accept, Label, Rejected, Written
+from orrery.ingest.contract import Label, Rejected, Written
+from orrery.ingest.parts import WriteParts
 from orrery.kernels.batch import Batch
 
 ACKNOWLEDGEMENT_HEADER = "x-orrery-acknowledgement"
@@ -64,14 +65,12 @@ async def store(
     decode: Decode,
     *,
     body_bytes: int,
-    size_bytes_max: int,
     forced: Sequence[Label],
-    accept: Accept,
-    executor: Executor,
+    parts: WriteParts,
 ) -> Outcome:
-    """Decodes and writes; returns once the batch is durable. ``size_bytes_max`` bounds the body
-    with its encoding taken off, ``body_bytes`` is its size as it came."""
-
+    """Decodes and writes; returns once the batch is durable. ``body_bytes`` is the size of the
+    body as it came."""
+    accept, size_bytes_max = parts.accept, parts.size_bytes_max
     tried = _decoded_small(decode, body_bytes, size_bytes_max)
 
     def work() -> "tuple[Batch, Future[Written] | None]":
@@ -82,7 +81,7 @@ async def store(
 
     taking = _Taking(work)
     if tried is None or accept.is_busy:
-        batch, written = await taking.on(executor)
+        batch, written = await taking.on(parts.decode_executor)
     else:
         batch, written = await taking.here()
     if written is None:

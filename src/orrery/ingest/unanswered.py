@@ -134,10 +134,8 @@ class Unanswered:
             tenant,
             once,
             body_bytes=body.byte_count,
-            size_bytes_max=self._parts.size_bytes_max,
             forced=forced,
-            accept=self._parts.accept,
-            executor=self._parts.decode_executor,
+            parts=self._parts,
         )
         count = once.rejected_count + outcome.refused_sample_count
         if count:

@@ -79,10 +79,8 @@ class Writes:
             caller.tenant,
             decode,
             body_bytes=len(request.body),
-            size_bytes_max=self.parts.size_bytes_max,
             forced=caller.forced_labels,
-            accept=self.parts.accept,
-            executor=self.parts.decode_executor,
+            parts=self.parts,
         )
         return _answer(outcome)
 

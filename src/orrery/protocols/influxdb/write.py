@@ -61,10 +61,8 @@ class Writes:
             caller.tenant,
             self._decoder(request, target),
             body_bytes=len(request.body),
-            size_bytes_max=self.parts.size_bytes_max,
             forced=with_forced(target.labels, caller.forced_labels),
-            accept=self.parts.accept,
-            executor=self.parts.decode_executor,
+            parts=self.parts,
         )
         return answer(outcome, version.refusal)
 

@@ -68,10 +68,8 @@ class Put:
             caller.tenant,
             decoded,
             body_bytes=len(request.body),
-            size_bytes_max=self.parts.size_bytes_max,
             forced=caller.forced_labels,
-            accept=self.parts.accept,
-            executor=self.parts.decode_executor,
+            parts=self.parts,
         )
         if options.timeout_seconds is None:
             outcome: Outcome | None = await storing

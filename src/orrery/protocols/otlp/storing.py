@@ -50,10 +50,8 @@ class Storing:
             caller.tenant,
             decode,
             body_bytes=len(request.body),
-            size_bytes_max=self.parts.size_bytes_max,
             forced=caller.forced_labels,
-            accept=self.parts.accept,
-            executor=self.parts.decode_executor,
+            parts=self.parts,
         )
         return stored(outcome)
 

@@ -72,10 +72,8 @@ class Writes:
                 caller.tenant,
                 work,
                 body_bytes=len(request.body),
-                size_bytes_max=self.parts.size_bytes_max,
                 forced=caller.forced_labels,
-                accept=self.parts.accept,
-                executor=self.parts.decode_executor,
+                parts=self.parts,
             )
         except OrreryError as error:
             response = render_error(error)

@@ -29,10 +29,8 @@ async def update(parts: Parts, request: Request) -> Response:
         caller.tenant,
         _samples_decoder(parts, request),
         body_bytes=len(request.body),
-        size_bytes_max=writing.size_bytes_max,
         forced=caller.forced_labels,
-        accept=writing.accept,
-        executor=writing.decode_executor,
+        parts=writing,
     )
     return _answer(outcome)
 
